@@ -1,0 +1,79 @@
+/// Ordered key-value pairs that go with a call. Keys are lower-case and may repeat.
+public struct Metadata: Sendable, Hashable {
+    /// One pair.
+    public struct Entry: Sendable, Hashable {
+        /// Lower-case.
+        public let key: String
+        /// Any text.
+        public var value: String
+
+        /// Makes a pair; the key is lowered.
+        public init(key: String, value: String) {
+            self.key = Metadata.normalized(key)
+            self.value = value
+        }
+    }
+
+    private var entries: [Entry]
+
+    /// No metadata.
+    public init() { entries = [] }
+
+    /// The pairs in order.
+    public init(_ pairs: some Sequence<(String, String)>) {
+        entries = pairs.map { Entry(key: $0.0, value: $0.1) }
+    }
+
+    /// The first value of the key. Setting replaces every value of it; setting nil removes them.
+    public subscript(key: String) -> String? {
+        get {
+            let key = Self.normalized(key)
+            return entries.first { $0.key == key }?.value
+        }
+        set {
+            remove(key)
+            if let newValue { add(newValue, for: key) }
+        }
+    }
+
+    /// Every value of the key, in order.
+    public func values(for key: String) -> [String] {
+        let key = Self.normalized(key)
+        return entries.compactMap { $0.key == key ? $0.value : nil }
+    }
+
+    /// Adds a value, keeping those the key has.
+    public mutating func add(_ value: String, for key: String) {
+        entries.append(Entry(key: key, value: value))
+    }
+
+    /// Adds every pair of the other.
+    public mutating func add(contentsOf other: Metadata) {
+        entries.append(contentsOf: other.entries)
+    }
+
+    /// Removes every value of the key.
+    public mutating func remove(_ key: String) {
+        let key = Self.normalized(key)
+        entries.removeAll { $0.key == key }
+    }
+
+    fileprivate static func normalized(_ key: String) -> String {
+        // Nearly every key is lower-case already; `lowercased()` would copy it.
+        key.utf8.contains { (0x41...0x5A).contains($0) } ? key.lowercased() : key
+    }
+}
+
+extension Metadata: RandomAccessCollection {
+    /// Index of the first pair.
+    public var startIndex: Int { entries.startIndex }
+    /// Past the last pair.
+    public var endIndex: Int { entries.endIndex }
+    /// The pair at a position.
+    public subscript(position: Int) -> Entry { entries[position] }
+}
+
+extension Metadata: ExpressibleByDictionaryLiteral {
+    /// The pairs in the order they are written.
+    public init(dictionaryLiteral elements: (String, String)...) { self.init(elements) }
+}

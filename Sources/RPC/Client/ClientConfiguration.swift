@@ -1,0 +1,39 @@
+/// What a client is told.
+public struct ClientConfiguration: Sendable {
+    /// Servers that are equivalent to each other. At least one.
+    public var endpoints: [Endpoint]
+    /// Certificates.
+    public var tls: ClientTLS
+    /// Timeout of calls whose options name none; nil waits for ever.
+    public var defaultTimeout: Duration?
+    /// Connections to each endpoint; 1.
+    public var connectionsPerEndpoint = 1
+    /// Longest time to connect, TLS handshake included; 5 s.
+    public var connectTimeout: Duration = .seconds(5)
+    /// Largest frame in either direction, in bytes after its header; 4 MiB.
+    public var maxFrameBytes = 4 << 20
+    /// Most bytes that wait to be sent on one connection before writers of streams suspend; 256 KiB.
+    public var maxRequestBytesPending = 256 << 10
+    /// Receive window of each response stream, in bytes, with a server that knows `ttrpc-x1`; 256 KiB. With a stock server
+    /// a connection is not read while one of its streams holds more.
+    public var streamWindowBytes = 256 << 10
+    /// Time between reconnects to an endpoint that fails.
+    public var backoff = Backoff()
+    /// When an endpoint is left out for a while.
+    public var ejection = EjectionPolicy()
+    /// Silence after which a server that knows `ttrpc-x1` is sent a PING; nil never does. 30 s.
+    public var keepaliveInterval: Duration? = .seconds(30)
+    /// Longest wait for the PONG before the connection is given up; 10 s.
+    public var keepaliveTimeout: Duration = .seconds(10)
+    /// Calls on one connection before it is replaced, since stream ids run out after 2^30; 2^29.
+    public var maxCallsPerConnection = 1 << 29
+    /// Protocols offered by ALPN. An empty list makes this a stock client.
+    public var applicationProtocols = ["ttrpc-x1", "ttrpc"]
+
+    /// Makes a configuration.
+    public init(endpoints: [Endpoint], tls: ClientTLS, defaultTimeout: Duration? = nil) {
+        self.endpoints = endpoints
+        self.tls = tls
+        self.defaultTimeout = defaultTimeout
+    }
+}

@@ -1,0 +1,26 @@
+/// What an interceptor answers when a call begins.
+public enum InterceptDecision: Sendable {
+    /// The call goes on.
+    case proceed
+    /// The call goes on in a task, after this was awaited without an error.
+    case park(@Sendable () async throws(RPCError) -> Void)
+}
+
+/// Two hooks around every call of a server, whatever its kind and whatever its handler.
+///
+/// `begin` runs on the connection's event loop, in the order in which the interceptors are registered, and must not
+/// block. It may reject the call by throwing, shorten the deadline, attach a typed value, or answer
+/// ``InterceptDecision/park(_:)`` where waiting is real. After a park, the interceptors that follow and the handler run
+/// in that task. `end` runs exactly once for each interceptor whose `begin` returned, in reverse order, on whatever thread
+/// the call ended on.
+public protocol ServerInterceptor: Sendable {
+    /// The call begins. Throwing rejects it; this interceptor's `end` is then not called.
+    func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision
+    /// The call ended.
+    func end(_ call: ServerCall, _ outcome: CallOutcome)
+}
+
+extension ServerInterceptor {
+    /// Nothing to do.
+    public func end(_ call: ServerCall, _ outcome: CallOutcome) {}
+}
