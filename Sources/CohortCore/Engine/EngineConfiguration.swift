@@ -1,0 +1,89 @@
+/// Every limit of the engine, with its default.
+package struct EngineConfiguration: Sendable {
+    // Input
+    /// Bytes of a customer id, at most 256.
+    package var maximumCustomerIDBytes = 256
+    /// Bytes of one string value, or of one element of a list.
+    package var maximumStringBytes = 4 * 1024
+    /// Elements of one list value.
+    package var maximumListElements = 256
+    /// Attributes that one customer has, deleted ones included as long as their event time is kept.
+    package var maximumAttributesPerCustomer = 256
+    /// Bytes of one customer's stored record.
+    package var maximumRecordBytes = 64 * 1024
+    /// Attributes that can be declared.
+    package var maximumAttributes = 1_024
+    /// Cohorts that can be created, archived ones included.
+    package var maximumCohorts = 1_000
+    /// Bytes of a cohort's description.
+    package var maximumDescriptionBytes = 1_024
+    /// Ids in one change of overrides or of a list.
+    package var maximumIDsPerChange = 100_000
+    /// Rows in one batch of puts.
+    package var maximumBatchRows = 10_000
+    /// Seconds that an event time may be ahead of the server's clock.
+    package var maximumEventTimeLead: Int64 = 5 * 60
+    /// Customers, over the life of the store: ordinals are never reused. At most 2^32 - 2.
+    package var maximumCustomers: UInt32 = .max - 1
+
+    // Commit path
+    /// Rows that wait for the committer before writes are refused.
+    package var queueCapacity = 65_536
+    /// Rows that are committed together.
+    package var groupRows = 2_000
+    /// Entries applied to the index while readers wait.
+    package var publishSlice = 32
+    /// Customers changed by one entry above which the change is staged as bitmaps instead of record by record.
+    package var bulkThreshold = 1_024
+    /// What a refused writer is told to wait.
+    package var retryAfter: Duration = .milliseconds(250)
+
+    // Materialising
+    /// Customers whose records wait in memory for the tables before they are written.
+    package var materializeRows = 100_000
+    /// The longest that a record waits for the tables, in milliseconds.
+    package var materializeInterval = 1_000
+    /// Bytes of records waiting for the tables at which the committer holds back.
+    package var maximumPendingBytes = 128 << 20
+    /// Threads that load the index at start.
+    package var loadThreads = 2
+
+    // Reads
+    /// The longest that a read waits for a sequence, whatever its deadline.
+    package var maximumSequenceWait: Duration = .seconds(1)
+    /// Ids in one page of members.
+    package var maximumPageSize = 10_000
+
+    package init() {}
+}
+
+/// Something worth a line in the operator's log. `message` is static; what varies is in `metadata`.
+package struct EngineEvent: Sendable {
+    package enum Level: Sendable { case debug, info, warning, error }
+
+    package var level: Level
+    package var message: String
+    package var metadata: [(String, String)]
+
+    package init(_ level: Level, _ message: String, _ metadata: [(String, String)] = []) {
+        self.level = level
+        self.message = message
+        self.metadata = metadata
+    }
+}
+
+/// What the engine takes from outside besides the store.
+package struct EngineEnvironment: Sendable {
+    /// The wall clock.
+    package var now: @Sendable () -> Timestamp
+    /// Takes the engine's events; must not block.
+    package var log: @Sendable (EngineEvent) -> Void
+
+    package init(
+        now: @escaping @Sendable () -> Timestamp = { SystemClock.now() },
+        log: @escaping @Sendable (EngineEvent) -> Void = { _ in }
+    ) {
+        self.now = now
+        self.log = log
+    }
+}

@@ -1,0 +1,2 @@
+/// Where the truth is kept.
+package protocol Store: Sendable {}
