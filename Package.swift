@@ -23,6 +23,7 @@ let nio: [Target.Dependency] = [
 
 let package = Package(
     name: "cohort",
+    platforms: [.macOS(.v15)],
     products: [
         .library(name: "CEL", targets: ["CEL"]),
         .library(name: "RPC", targets: ["RPC"]),
@@ -34,6 +35,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
         .package(
             url: "https://github.com/apple/swift-configuration",
@@ -45,6 +47,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -91,12 +94,16 @@ let package = Package(
         .executableTarget(
             name: "cohort-server",
             dependencies: [
-                "CohortCore", "CohortSQLite", "CohortServices", "RPC",
+                "CohortAPI", "CohortCore", "CohortSQLite", "CohortServices", "RPC",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "SwiftASN1", package: "swift-asn1"),
+                .product(name: "SystemPackage", package: "swift-system"),
                 .product(name: "X509", package: "swift-certificates"),
+                .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: settings
         ),
@@ -105,6 +112,7 @@ let package = Package(
             dependencies: [
                 "CohortAPI", "RPC",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "Yams", package: "Yams"),
             ],
@@ -120,5 +128,9 @@ let package = Package(
             path: "loadtest",
             swiftSettings: settings
         ),
+        .testTarget(
+            name: "CohortctlTests",
+            dependencies: ["CohortAPI", "cohortctl"],
+            swiftSettings: settings),
     ]
 )

@@ -22,16 +22,31 @@ struct Plugin: CodeGenerator {
         for file in files where !file.services.isEmpty {
             var generator = ServiceFileGenerator(file: file, options: options)
             try generatorOutputs.add(
-                fileName: Self.outputName(of: file.name),
+                fileName: options.fileNaming.outputName(of: file.name),
                 contents: try generator.generate()
             )
         }
     }
+}
 
-    /// `a/b/c.proto` becomes `a_b_c.ttrpc.swift`, beside the `a_b_c.pb.swift` of `FileNaming=PathToUnderscores`.
-    static func outputName(of proto: String) -> String {
-        let stem = proto.hasSuffix(".proto") ? String(proto.dropLast(6)) : proto
-        return String(stem.map { $0 == "/" ? "_" : $0 }) + ".ttrpc.swift"
+/// How output files are named, as protoc-gen-swift's option of the same name.
+enum FileNaming: String {
+    /// `a/b/c.proto` gives `a/b/c.ttrpc.swift`.
+    case fullPath = "FullPath"
+    /// `a/b/c.proto` gives `a_b_c.ttrpc.swift`.
+    case pathToUnderscores = "PathToUnderscores"
+    /// `a/b/c.proto` gives `c.ttrpc.swift`.
+    case dropPath = "DropPath"
+
+    func outputName(of proto: String) -> String {
+        let stem = proto.hasSuffix(".proto") ? proto.dropLast(6) : proto[...]
+        let name =
+            switch self {
+            case .fullPath: String(stem)
+            case .pathToUnderscores: String(stem.map { $0 == "/" ? "_" : $0 })
+            case .dropPath: String(stem.split(separator: "/").last ?? stem)
+            }
+        return name + ".ttrpc.swift"
     }
 }
 
@@ -41,6 +56,8 @@ struct Options {
     var visibility = "internal"
     /// `RPCModule=NAME`: the module that holds the runtime, `RPC` by default.
     var runtimeModule = "RPC"
+    /// `FileNaming=FullPath|PathToUnderscores|DropPath`, `FullPath` by default.
+    var fileNaming = FileNaming.fullPath
 
     init(_ pairs: [(key: String, value: String)]) throws {
         for (key, value) in pairs {
@@ -51,8 +68,15 @@ struct Options {
                 throw GenerationError("Visibility is '\(value)'; it takes Internal, Package or Public")
             case ("RPCModule", _) where !value.isEmpty:
                 runtimeModule = value
+            case ("FileNaming", _):
+                guard let naming = FileNaming(rawValue: value) else {
+                    throw GenerationError(
+                        "FileNaming is '\(value)'; it takes FullPath, PathToUnderscores or DropPath")
+                }
+                fileNaming = naming
             default:
-                throw GenerationError("unknown option '\(key)=\(value)'; there are Visibility and RPCModule")
+                throw GenerationError(
+                    "unknown option '\(key)=\(value)'; there are Visibility, FileNaming and RPCModule")
             }
         }
     }

@@ -1,0 +1,150 @@
+package import CohortAPI
+package import CohortCore
+package import RPC
+import SwiftProtobuf
+
+/// `cohort.v1.CohortService` over an engine.
+package struct CohortAdministration: CohortServiceHandler {
+    /// Most ids in one change of overrides or of a list.
+    static let maximumIDs = 10_000
+
+    private let engine: Engine
+
+    package init(engine: Engine) {
+        self.engine = engine
+    }
+
+    package func createCohort(
+        _ request: CreateCohortRequest,
+        _ call: ServerCall
+    ) async throws(RPCError) -> CreateCohortResponse {
+        let rule: String?
+        switch request.definition {
+        case .rule(let source): rule = source
+        case .static(true): rule = nil
+        case .static(false), nil:
+            throw .invalid("definition", "is missing; give a rule, or static = true")
+        }
+        let definition = CohortDefinition(
+            id: request.cohortID,
+            kind: rule == nil ? .list : .rule,
+            rule: rule,
+            failPolicy: try request.failPolicy.domain(field: "fail_policy"),
+            description: request.description_p
+        )
+        let result = try await answering { () async throws(DomainError) in
+            try await engine.createCohort(definition, context: call.writeContext)
+        }
+        return .with {
+            $0.cohort = CohortAPI.Cohort(result.cohort)
+            $0.sequence = result.sequence
+        }
+    }
+
+    package func getCohort(
+        _ request: GetCohortRequest,
+        _ call: ServerCall
+    ) throws(RPCError) -> InlineResult<GetCohortResponse> {
+        let sequence = engine.status.sequence
+        _ = try engine.loadedCatalog()
+        let view = try answering { () throws(DomainError) in try engine.cohort(request.cohortID) }
+        return .reply(
+            .with {
+                $0.cohort = CohortAPI.Cohort(view)
+                $0.sequence = sequence
+            }
+        )
+    }
+
+    package func listCohorts(
+        _ request: ListCohortsRequest,
+        _ call: ServerCall
+    ) throws(RPCError) -> InlineResult<ListCohortsResponse> {
+        let sequence = engine.status.sequence
+        let cohorts = try engine.loadedCatalog().cohorts
+            .filter { request.includeArchived || $0.state != .archived }
+            .sorted { $0.id < $1.id }
+        return .reply(
+            .with {
+                $0.cohorts = cohorts.map { CohortAPI.Cohort($0) }
+                $0.sequence = sequence
+            }
+        )
+    }
+
+    package func updateCohortRule(
+        _ request: UpdateCohortRuleRequest,
+        _ call: ServerCall
+    ) async throws(RPCError) -> UpdateCohortRuleResponse {
+        let result = try await answering { () async throws(DomainError) in
+            try await engine.updateRule(cohort: request.cohortID, rule: request.rule, context: call.writeContext)
+        }
+        return .with {
+            $0.cohort = CohortAPI.Cohort(result.cohort)
+            $0.sequence = result.sequence
+            $0.entered = result.entered
+            $0.left = result.left
+        }
+    }
+
+    package func setOverrides(
+        _ request: SetOverridesRequest,
+        _ call: ServerCall
+    ) async throws(RPCError) -> SetOverridesResponse {
+        try Self.checkCount(request.include.count + request.exclude.count + request.clear.count)
+        let result = try await answering { () async throws(DomainError) in
+            try await engine.setOverrides(
+                cohort: request.cohortID,
+                include: request.include,
+                exclude: request.exclude,
+                clear: request.clear,
+                context: call.writeContext
+            )
+        }
+        return .with {
+            $0.cohort = CohortAPI.Cohort(result.cohort)
+            $0.sequence = result.sequence
+        }
+    }
+
+    package func modifyStaticMembers(
+        _ request: ModifyStaticMembersRequest,
+        _ call: ServerCall
+    ) async throws(RPCError) -> ModifyStaticMembersResponse {
+        try Self.checkCount(request.add.count + request.remove.count)
+        let result = try await answering { () async throws(DomainError) in
+            try await engine.changeList(
+                cohort: request.cohortID,
+                add: request.add,
+                remove: request.remove,
+                context: call.writeContext
+            )
+        }
+        return .with {
+            $0.cohort = CohortAPI.Cohort(result.cohort)
+            $0.sequence = result.sequence
+            $0.added = result.added
+            $0.alreadyListed = result.alreadyListed
+            $0.removed = result.removed
+            $0.notListed = result.notListed
+            $0.unknownCustomers = result.unknownCustomers
+            $0.invalidIds = result.invalidIDs
+        }
+    }
+
+    package func archiveCohort(
+        _ request: ArchiveCohortRequest,
+        _ call: ServerCall
+    ) async throws(RPCError) -> ArchiveCohortResponse {
+        let result = try await answering { () async throws(DomainError) in
+            try await engine.archive(cohort: request.cohortID, context: call.writeContext)
+        }
+        return .with { $0.sequence = result.sequence }
+    }
+
+    private static func checkCount(_ count: Int) throws(RPCError) {
+        guard count <= maximumIDs else {
+            throw .invalid("customer ids", "are \(count); send at most \(maximumIDs) in a request")
+        }
+    }
+}

@@ -1,0 +1,76 @@
+package import CohortAPI
+package import CohortCore
+package import RPC
+import SwiftProtobuf
+
+/// `cohort.v1.OperationsService` over an engine.
+package struct OperationsService: OperationsServiceHandler {
+    private let engine: Engine
+    private let startedAt: CohortCore.Timestamp
+    private let now: @Sendable () -> CohortCore.Timestamp
+    private let residentBytes: @Sendable () -> UInt64
+
+    /// - Parameters:
+    ///   - startedAt: When the process started.
+    ///   - now: The wall clock.
+    ///   - residentBytes: The resident memory of the process.
+    package init(
+        engine: Engine,
+        startedAt: CohortCore.Timestamp,
+        now: @escaping @Sendable () -> CohortCore.Timestamp = { SystemClock.now() },
+        residentBytes: @escaping @Sendable () -> UInt64
+    ) {
+        self.engine = engine
+        self.startedAt = startedAt
+        self.now = now
+        self.residentBytes = residentBytes
+    }
+
+    package func getStatus(
+        _ request: GetStatusRequest,
+        _ call: ServerCall
+    ) throws(RPCError) -> InlineResult<GetStatusResponse> {
+        let status = engine.status
+        let catalog = engine.catalog
+        return .reply(
+            .with {
+                $0.version = CohortRelease.version
+                $0.state = ServerState(status.state)
+                $0.stateDetail = status.problem
+                $0.startedAt = Google_Protobuf_Timestamp(startedAt)
+                $0.uptime = .init(seconds: max(0, now().seconds - startedAt.seconds), nanos: 0)
+                $0.storeID = status.storeID
+                $0.sequence = status.sequence
+                $0.appliedSequence = status.appliedSequence
+                $0.customers = status.customers
+                $0.attributes = UInt32(catalog.attributes.count)
+                $0.cohorts = catalog.cohorts.filter { $0.state != .archived }.sorted { $0.id < $1.id }.map { view in
+                    .with {
+                        $0.cohortID = view.id
+                        $0.state = CohortAPI.CohortState(view.state)
+                        $0.version = view.version
+                        $0.members = view.members
+                        $0.unknown = view.unknown
+                    }
+                }
+                $0.queueDepth = UInt64(status.queueDepth)
+                $0.queueLimit = UInt64(status.queueCapacity)
+                $0.residentBytes = residentBytes()
+                $0.indexBytes = UInt64(status.indexBytes)
+                $0.storeBytes = status.storeBytes
+            }
+        )
+    }
+}
+
+extension ServerState {
+    init(_ state: EngineState) {
+        self =
+            switch state {
+            case .loading: .starting
+            case .serving: .serving
+            case .stopping, .stopped: .draining
+            case .storeUnavailable, .failed: .degraded
+            }
+    }
+}

@@ -1,0 +1,96 @@
+import CohortAPI
+import CohortCore
+import CohortSQLite
+import Foundation
+import Logging
+import ServiceLifecycle
+
+/// The server's entry point. Exit status: 0 stopped as asked, 1 failed, 2 wrong settings.
+@main
+enum CohortServer {
+    static func main() async {
+        let arguments = CommandLine.arguments
+        if arguments.contains("--help") || arguments.contains("-h") {
+            print(Setting.help)
+            return
+        }
+        if arguments.contains("--version") {
+            print(CohortRelease.version)
+            return
+        }
+        let settings: ServerSettings
+        do {
+            let reader = try await SettingsReader(
+                arguments: arguments,
+                environment: ProcessInfo.processInfo.environment
+            )
+            settings = try ServerSettings(reader)
+        } catch {
+            FileHandle.standardError.write(Data("cohort-server: \(error)\n".utf8))
+            exit(2)
+        }
+        // A peer that goes away is an error of the write, not the end of the process.
+        signal(SIGPIPE, SIG_IGN)
+        LoggingSystem.bootstrap { label in
+            JSONLinesLogHandler(label: label, level: settings.logLevel, output: .standardError)
+        }
+        let logger = Logger(label: "cohort-server")
+        do {
+            try await run(settings, logger)
+        } catch {
+            logger.critical("stopped by a failure", metadata: ["error": "\(error)"])
+            exit(1)
+        }
+    }
+
+    private static func run(_ settings: ServerSettings, _ logger: Logger) async throws {
+        if settings.isDevelopment {
+            let files = DevelopmentCertificates(directory: settings.dataDirectory + "/tls")
+            let isNew = try files.ensure()
+            logger.warning(
+                "development mode: every caller is admin",
+                metadata: ["certificates": "\(files.directory)", "new": "\(isNew)"]
+            )
+        }
+        let engineLogger = Logger(label: "cohort.engine")
+        let engine = Engine(
+            store: try SQLiteStore(directory: settings.dataDirectory),
+            configuration: settings.engine,
+            environment: EngineEnvironment(log: { engineLogger.log($0) })
+        )
+        let rpc = RPCService(settings: settings, engine: engine, logger: Logger(label: "cohort.rpc"))
+        // Stopped in reverse: first the calls end, then the engine finishes its queue and closes the store.
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: [
+                    .init(service: EngineService(engine: engine, health: rpc.health, logger: engineLogger)),
+                    .init(service: rpc),
+                ],
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger
+            )
+        )
+        try await group.run()
+        logger.info("stopped")
+    }
+}
+
+extension Logger {
+    fileprivate func log(_ event: EngineEvent) {
+        let level: Logger.Level =
+            switch event.level {
+            case .debug: .debug
+            case .info: .info
+            case .warning: .warning
+            case .error: .error
+            }
+        log(
+            level: level,
+            "\(event.message)",
+            metadata: Logger.Metadata(
+                event.metadata.map { ($0.0, .string($0.1)) },
+                uniquingKeysWith: { first, _ in first }
+            )
+        )
+    }
+}

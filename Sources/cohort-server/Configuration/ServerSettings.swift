@@ -1,0 +1,109 @@
+import CohortCore
+import Foundation
+import Logging
+import RPC
+
+/// Everything the server is told, checked.
+struct ServerSettings: Sendable {
+    let isDevelopment: Bool
+    let listen: Endpoint
+    let dataDirectory: String
+    let tls: ServerTLS
+    let logLevel: Logger.Level
+    let drain: Duration
+    let limits: ServerLimits
+    let engine: EngineConfiguration
+
+    /// - Throws: ``SettingsError`` naming the setting and what would be right.
+    init(_ reader: SettingsReader) throws {
+        isDevelopment = try reader.flag("dev")
+        dataDirectory = try reader.text("data.dir") ?? "./cohort-data"
+        let address = try reader.text("listen") ?? ""
+        guard let listen = Endpoint(address) else {
+            throw SettingsError("--listen is '\(address)'; it takes HOST:PORT, as 127.0.0.1:7443")
+        }
+        self.listen = listen
+        logLevel = Logger.Level(rawValue: try reader.word("log.level") ?? "info") ?? .info
+        drain = try reader.seconds("drain.seconds")
+        limits = try Self.limits(reader)
+        engine = try Self.engine(reader)
+        if isDevelopment {
+            guard Self.isLoopback(listen.host) else {
+                throw SettingsError(
+                    "--dev trusts everyone, so it listens on loopback only; --listen is '\(address)': "
+                        + "use 127.0.0.1, ::1 or localhost, or leave out --dev and configure certificates"
+                )
+            }
+            tls = try Self.developmentTLS(reader, dataDirectory)
+        } else {
+            tls = try Self.tls(reader)
+        }
+    }
+
+    static func isLoopback(_ host: String) -> Bool {
+        if host == "localhost" || host == "::1" { return true }
+        let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+        return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
+    }
+
+    private static func tls(_ reader: SettingsReader) throws -> ServerTLS {
+        guard let certificate = try reader.text("tls.certificate"), let key = try reader.text("tls.key") else {
+            throw SettingsError(
+                "without --dev a certificate is needed: set --tls-certificate and --tls-key to PEM files"
+            )
+        }
+        let mode = ClientCertificateMode(rawValue: try reader.word("tls.clients") ?? "require") ?? .require
+        let roots = try reader.text("tls.ca")
+        guard mode == .off || roots != nil else {
+            throw SettingsError(
+                "client certificates are verified, so --tls-ca needs the PEM file of their authorities; "
+                    + "or set --tls-clients off"
+            )
+        }
+        return ServerTLS(
+            certificateChainPath: certificate,
+            privateKeyPath: key,
+            trustRootsPath: roots,
+            clientCertificates: mode
+        )
+    }
+
+    private static func developmentTLS(_ reader: SettingsReader, _ dataDirectory: String) throws -> ServerTLS {
+        for key in ["tls.certificate", "tls.key", "tls.ca"] where try reader.text(key) != nil {
+            throw SettingsError("--dev makes its own certificates; leave out \(key), or leave out --dev")
+        }
+        let files = DevelopmentCertificates(directory: dataDirectory + "/tls")
+        let mode = ClientCertificateMode(rawValue: try reader.word("tls.clients") ?? "request") ?? .request
+        return ServerTLS(
+            certificateChainPath: files.serverCertificate,
+            privateKeyPath: files.serverKey,
+            trustRootsPath: files.authority,
+            clientCertificates: mode
+        )
+    }
+
+    private static func limits(_ reader: SettingsReader) throws -> ServerLimits {
+        var limits = ServerLimits()
+        limits.maxConnections = try reader.whole("limits.connections")
+        limits.maxStreamsPerConnection = try reader.whole("limits.streams")
+        limits.maxFrameBytes = try reader.whole("limits.frame.bytes")
+        limits.maxMetadataBytes = try reader.whole("limits.metadata.bytes")
+        limits.maxRequestBytesInFlight = try reader.whole("limits.request.bytes")
+        limits.maxResponseBytesPending = try reader.whole("limits.response.bytes")
+        limits.handshakeTimeout = try reader.seconds("limits.handshake.seconds")
+        limits.partialFrameTimeout = try reader.seconds("limits.frame.seconds")
+        limits.idleTimeout = try reader.seconds("limits.idle.seconds")
+        limits.unwritableTimeout = try reader.seconds("limits.unwritable.seconds")
+        return limits
+    }
+
+    private static func engine(_ reader: SettingsReader) throws -> EngineConfiguration {
+        var engine = EngineConfiguration()
+        engine.queueCapacity = try reader.whole("limits.queue.rows")
+        engine.groupRows = try reader.whole("limits.group.rows")
+        engine.maximumAttributes = try reader.whole("limits.attributes")
+        engine.maximumCohorts = try reader.whole("limits.cohorts")
+        engine.maximumPendingBytes = try reader.whole("limits.pending.bytes")
+        return engine
+    }
+}

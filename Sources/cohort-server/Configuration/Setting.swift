@@ -1,0 +1,131 @@
+/// One setting of the server: its key, what it takes, and what it means. The key `tls.certificate` is the flag
+/// `--tls-certificate`, the environment variable `COHORT_TLS_CERTIFICATE` and the YAML member `tls: {certificate: …}`.
+struct Setting: Sendable {
+    enum Kind: Sendable, Equatable {
+        case text(default: String?)
+        /// One of these words.
+        case word([String], default: String)
+        case flag
+        case whole(ClosedRange<Int>, default: Int)
+        case seconds(ClosedRange<Double>, default: Double)
+    }
+
+    let key: String
+    let kind: Kind
+    let help: String
+
+    init(_ key: String, _ kind: Kind, _ help: String) {
+        self.key = key
+        self.kind = kind
+        self.help = help
+    }
+
+    var components: [String] { key.split(separator: ".").map(String.init) }
+    var flag: String { "--" + components.joined(separator: "-") }
+    var environmentVariable: String { (["cohort"] + components).joined(separator: "_").uppercased() }
+
+    /// All of them, in the order of `--help`.
+    static let all: [Setting] = [
+        Setting("config", .text(default: nil), "YAML file with settings; flags and the environment go before it"),
+        Setting("dev", .flag, "development: makes certificates, trusts everyone, listens on loopback only"),
+        Setting(
+            "listen",
+            .text(default: "127.0.0.1:7443"),
+            "address to listen on, HOST:PORT; port 0 lets the system choose"
+        ),
+        Setting("data.dir", .text(default: "./cohort-data"), "directory of the store"),
+        Setting("tls.certificate", .text(default: nil), "PEM file: the server's certificate, then the intermediates"),
+        Setting("tls.key", .text(default: nil), "PEM file: the certificate's private key"),
+        Setting(
+            "tls.ca",
+            .text(default: nil),
+            "PEM file: the authorities that client certificates are verified against"
+        ),
+        Setting(
+            "tls.clients",
+            .word(["off", "request", "require"], default: "require"),
+            "client certificates; request in development"
+        ),
+        Setting(
+            "log.level",
+            .word(["trace", "debug", "info", "warning", "error"], default: "info"),
+            "least severe level logged"
+        ),
+        Setting("drain.seconds", .seconds(0...3_600, default: 20), "time for running calls to finish at shutdown"),
+        Setting("limits.connections", .whole(1...1_000_000, default: 10_000), "connections at once"),
+        Setting("limits.streams", .whole(1...1_000_000, default: 1_024), "calls that run in a task, on one connection"),
+        Setting("limits.frame.bytes", .whole(1_024...4_194_304, default: 4_194_304), "largest message of a peer"),
+        Setting("limits.metadata.bytes", .whole(256...1_048_576, default: 16_384), "largest metadata of a call"),
+        Setting(
+            "limits.request.bytes",
+            .whole(65_536...1_073_741_824, default: 8_388_608),
+            "bytes of requests held for one connection"
+        ),
+        Setting(
+            "limits.response.bytes",
+            .whole(16_384...1_073_741_824, default: 262_144),
+            "bytes waiting for one connection before streams pause"
+        ),
+        Setting("limits.handshake.seconds", .seconds(0.1...600, default: 10), "time for the TLS handshake"),
+        Setting(
+            "limits.frame.seconds",
+            .seconds(0.1...600, default: 30),
+            "time from a message's first byte to its last"
+        ),
+        Setting(
+            "limits.idle.seconds",
+            .seconds(1...86_400, default: 900),
+            "time without a call before a connection is closed"
+        ),
+        Setting(
+            "limits.unwritable.seconds",
+            .seconds(0.1...600, default: 30),
+            "time a peer may read nothing of what waits for it"
+        ),
+        Setting("limits.queue.rows", .whole(1_000...10_000_000, default: 65_536), "writes waiting for the committer"),
+        Setting("limits.group.rows", .whole(1...10_000, default: 2_000), "writes committed together"),
+        Setting("limits.attributes", .whole(2...4_096, default: 1_024), "attributes that can be declared"),
+        Setting(
+            "limits.cohorts",
+            .whole(1...10_000, default: 1_000),
+            "cohorts that can be created, archived ones included"
+        ),
+        Setting(
+            "limits.pending.bytes",
+            .whole(1_048_576...8_589_934_592, default: 134_217_728),
+            "records waiting for the store's tables"
+        ),
+    ]
+
+    /// The setting that has this key; there is one for every key that the code names.
+    static func named(_ key: String) -> Setting? { all.first { $0.key == key } }
+
+    /// What `--help` prints.
+    static var help: String {
+        var lines = [
+            "cohort-server: sorts customers into cohorts by rules and answers who is in them.",
+            "",
+            "Usage: cohort-server [--dev] [--config FILE] [--SETTING VALUE]…",
+            "       cohort-server --help | --version",
+            "",
+            "Every setting can be given as a flag, in the environment or in the YAML file, in this order of precedence.",
+            "",
+        ]
+        for setting in all {
+            let words: String
+            let standard: String
+            switch setting.kind {
+            case .text(let value): (words, standard) = ("TEXT", value ?? "none")
+            case .word(let values, let value): (words, standard) = (values.joined(separator: "|"), value)
+            case .flag: (words, standard) = ("", "off")
+            case .whole(let range, let value):
+                (words, standard) = ("\(range.lowerBound)…\(range.upperBound)", String(value))
+            case .seconds(let range, let value):
+                (words, standard) = ("\(range.lowerBound)…\(range.upperBound)", String(value))
+            }
+            lines.append("  \(setting.flag)\(words.isEmpty ? "" : " ")\(words)")
+            lines.append("        \(setting.help) (default \(standard); \(setting.environmentVariable))")
+        }
+        return lines.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,177 @@
+import Configuration
+import Foundation
+import SystemPackage
+import Yams
+
+/// A setting that cannot be used: names it as the operator wrote it, and says what would be right.
+struct SettingsError: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// Finds the value of each setting: flags before the environment before the file before the default.
+struct SettingsReader {
+    private let sources: [any ConfigProvider]
+
+    /// - Throws: ``SettingsError`` for an unknown flag or member, and for a file that cannot be read.
+    init(arguments: [String], environment: [String: String]) async throws {
+        try Self.check(arguments)
+        try Self.check(environment)
+        let flags = CommandLineArgumentsProvider(arguments: arguments)
+        let variables = EnvironmentVariablesProvider(environmentVariables: environment).prefixKeys(with: "cohort")
+        var sources: [any ConfigProvider] = [flags, variables]
+        if let path = try Self.text("config", sources) {
+            try Self.checkFile(path)
+            do {
+                sources.append(try await FileProvider<YAMLSnapshot>(filePath: FilePath(path)))
+            } catch {
+                throw SettingsError("the configuration file '\(path)' cannot be used: \(error)")
+            }
+        }
+        self.sources = sources
+    }
+
+    func text(_ key: String) throws -> String? {
+        guard case .text(let standard) = Self.setting(key).kind else { preconditionFailure("\(key) is no text") }
+        return try Self.text(key, sources) ?? standard
+    }
+
+    func word(_ key: String) throws -> String? {
+        guard case .word(let words, _) = Self.setting(key).kind else { preconditionFailure("\(key) is no word") }
+        guard let (name, content) = try Self.find(key, .string, sources) else { return nil }
+        guard case .string(let word) = content, words.contains(word) else {
+            throw SettingsError("\(name) takes one of \(words.joined(separator: ", "))")
+        }
+        return word
+    }
+
+    func flag(_ key: String) throws -> Bool {
+        guard case .bool(let value) = try Self.find(key, .bool, sources)?.1 else { return false }
+        return value
+    }
+
+    func whole(_ key: String) throws -> Int {
+        guard case .whole(let range, let standard) = Self.setting(key).kind else {
+            preconditionFailure("\(key) is no whole number")
+        }
+        guard let (name, content) = try Self.find(key, .int, sources) else { return standard }
+        guard case .int(let value) = content, range.contains(value) else {
+            throw SettingsError("\(name) takes a whole number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return value
+    }
+
+    func seconds(_ key: String) throws -> Duration {
+        guard case .seconds(let range, let standard) = Self.setting(key).kind else {
+            preconditionFailure("\(key) is no number of seconds")
+        }
+        var value = standard
+        if let (name, content) = try Self.find(key, .double, sources) {
+            guard case .double(let given) = content, range.contains(given) else {
+                throw SettingsError("\(name) takes \(range.lowerBound) to \(range.upperBound) seconds")
+            }
+            value = given
+        }
+        return .milliseconds(Int64((value * 1_000).rounded()))
+    }
+
+    private static func setting(_ key: String) -> Setting {
+        guard let setting = Setting.named(key) else { preconditionFailure("there is no setting \(key)") }
+        return setting
+    }
+
+    private static func text(_ key: String, _ sources: [any ConfigProvider]) throws -> String? {
+        guard case .string(let value) = try find(key, .string, sources)?.1, !value.isEmpty else { return nil }
+        return value
+    }
+
+    private static func find(
+        _ key: String,
+        _ type: ConfigType,
+        _ sources: [any ConfigProvider]
+    ) throws -> (name: String, ConfigContent)? {
+        let setting = setting(key)
+        let names = [setting.flag, setting.environmentVariable, "'\(setting.key)' in the configuration file"]
+        for (source, name) in zip(sources, names) {
+            do {
+                let key = AbsoluteConfigKey(ConfigKey(setting.components))
+                if let value = try source.value(forKey: key, type: type).value { return (name, value.content) }
+            } catch {
+                throw SettingsError("\(name) has a value of the wrong type; \(expectation(setting))")
+            }
+        }
+        return nil
+    }
+
+    private static func expectation(_ setting: Setting) -> String {
+        switch setting.kind {
+        case .text: "it takes a text"
+        case .word(let words, _): "it takes one of \(words.joined(separator: ", "))"
+        case .flag: "it takes true or false"
+        case .whole(let range, _): "it takes a whole number from \(range.lowerBound) to \(range.upperBound)"
+        case .seconds(let range, _): "it takes \(range.lowerBound) to \(range.upperBound) seconds"
+        }
+    }
+
+    // MARK: What no setting has asked for is a mistake, not something to pass over
+
+    private static func check(_ arguments: [String]) throws {
+        var isValue = false
+        for argument in arguments.dropFirst() {
+            if argument.hasPrefix("--") {
+                let name = argument.split(separator: "=", maxSplits: 1)[0]
+                guard let setting = Setting.all.first(where: { $0.flag == name }) else {
+                    throw SettingsError("there is no flag \(name); --help lists them")
+                }
+                isValue = setting.kind != .flag && !argument.contains("=")
+            } else if isValue {
+                isValue = false
+            } else {
+                throw SettingsError("'\(argument)' belongs to no flag; --help lists them")
+            }
+        }
+    }
+
+    /// Variables that other programs of the product read.
+    private static let foreignVariables: Set<String> = [
+        "COHORT_ENDPOINT", "COHORT_CA", "COHORT_CERT", "COHORT_KEY", "COHORT_LONG",
+    ]
+
+    private static func check(_ environment: [String: String]) throws {
+        let known = Set(Setting.all.map(\.environmentVariable)).union(foreignVariables)
+        for name in environment.keys.sorted() where name.hasPrefix("COHORT_") && !known.contains(name) {
+            throw SettingsError("the environment variable \(name) is no setting; --help lists them")
+        }
+    }
+
+    private static func checkFile(_ path: String) throws {
+        guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
+            throw SettingsError("the configuration file '\(path)' cannot be read")
+        }
+        let root: Node?
+        do { root = try Yams.compose(yaml: text) } catch {
+            throw SettingsError("the configuration file '\(path)' is no YAML: \(error)")
+        }
+        guard let root else { return }
+        try check(root, [], path)
+    }
+
+    private static func check(_ node: Node, _ components: [String], _ path: String) throws {
+        guard let mapping = node.mapping else {
+            let key = components.joined(separator: ".")
+            guard Setting.named(key) != nil else {
+                throw SettingsError("'\(key)' in the configuration file '\(path)' is no setting; --help lists them")
+            }
+            return
+        }
+        for (name, value) in mapping {
+            guard let name = name.string else {
+                throw SettingsError("a member name in the configuration file '\(path)' is no text")
+            }
+            try check(value, components + [name], path)
+        }
+    }
+}

@@ -1,0 +1,109 @@
+import Foundation
+import Logging
+import Synchronization
+
+/// Writes one JSON object a line: `timestamp level message logger` and the metadata as members of its own.
+struct JSONLinesLogHandler: LogHandler {
+    var logLevel: Logger.Level
+    var metadata: Logger.Metadata = [:]
+    var metadataProvider: Logger.MetadataProvider?
+    private let label: String
+    private let output: LogOutput
+
+    init(label: String, level: Logger.Level, output: LogOutput) {
+        self.label = label
+        self.logLevel = level
+        self.output = output
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        var line = "{\"timestamp\":\""
+        line += Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+        line += "\",\"level\":\"\(event.level.rawValue)\",\"message\":"
+        Self.append(event.message.description, to: &line)
+        line += ",\"logger\":"
+        Self.append(label, to: &line)
+        var fields = metadata
+        if let provided = metadataProvider?.get() { fields.merge(provided) { _, new in new } }
+        if let given = event.metadata { fields.merge(given) { _, new in new } }
+        for (key, value) in fields.sorted(by: { $0.key < $1.key }) {
+            line += ","
+            // What a field is called never hides a member of the line itself.
+            Self.append(Self.reserved.contains(key) ? "field.\(key)" : key, to: &line)
+            line += ":"
+            Self.append(value, to: &line)
+        }
+        if let error = event.error {
+            line += ",\"error\":"
+            Self.append("\(error)", to: &line)
+        }
+        line += "}\n"
+        output.write(line)
+    }
+
+    private static let reserved: Set<String> = ["timestamp", "level", "message", "logger"]
+
+    private static func append(_ value: Logger.Metadata.Value, to line: inout String) {
+        switch value {
+        case .string(let text): append(text, to: &line)
+        case .stringConvertible(let value): append(value.description, to: &line)
+        case .array(let values):
+            line += "["
+            for (index, value) in values.enumerated() {
+                if index > 0 { line += "," }
+                append(value, to: &line)
+            }
+            line += "]"
+        case .dictionary(let members):
+            line += "{"
+            for (index, member) in members.sorted(by: { $0.key < $1.key }).enumerated() {
+                if index > 0 { line += "," }
+                append(member.key, to: &line)
+                line += ":"
+                append(member.value, to: &line)
+            }
+            line += "}"
+        }
+    }
+
+    private static func append(_ text: String, to line: inout String) {
+        line += "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": line += "\\\""
+            case "\\": line += "\\\\"
+            case "\n": line += "\\n"
+            case "\r": line += "\\r"
+            case "\t": line += "\\t"
+            case _ where scalar.value < 0x20:
+                let hex = String(scalar.value, radix: 16)
+                line += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+            default: line.unicodeScalars.append(scalar)
+            }
+        }
+        line += "\""
+    }
+}
+
+/// Where log lines go; whole lines, in order.
+final class LogOutput: Sendable {
+    static let standardError = LogOutput { line in
+        // One write for a line, so that lines of several processes do not mix. There is nowhere to report its failure.
+        try? FileHandle.standardError.write(contentsOf: Data(line.utf8))
+    }
+
+    private let sink: Mutex<@Sendable (String) -> Void>
+
+    init(_ sink: @escaping @Sendable (String) -> Void) {
+        self.sink = Mutex(sink)
+    }
+
+    func write(_ line: String) {
+        sink.withLock { $0(line) }
+    }
+}

@@ -1,0 +1,73 @@
+import ArgumentParser
+import CohortAPI
+import Foundation
+import NIOPosix
+import RPC
+
+/// How answers are printed.
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+    case table
+    case json
+}
+
+/// Where the server is, who we are to it, and how answers are printed.
+struct SessionOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Server address.", valueName: "host:port"))
+    var endpoint = environment("COHORT_ENDPOINT") ?? "127.0.0.1:7443"
+
+    @Option(help: ArgumentHelp("PEM file with the authorities to trust. The system's when absent.", valueName: "file"))
+    var ca: String?
+
+    @Option(help: ArgumentHelp("PEM file with the client certificate.", valueName: "file"))
+    var cert: String?
+
+    @Option(help: ArgumentHelp("PEM file with the client certificate's key.", valueName: "file"))
+    var key: String?
+
+    @Option(help: "How answers are printed: table or json.")
+    var output = OutputFormat.table
+
+    @Option(help: ArgumentHelp("Longest time for one call, in seconds, 0.001 to 86400.", valueName: "seconds"))
+    var timeout = 30.0
+
+    private static func environment(_ name: String) -> String? {
+        let value = ProcessInfo.processInfo.environment[name]
+        return value?.isEmpty == true ? nil : value
+    }
+
+    func validate() throws {
+        guard (0.001...86_400).contains(timeout) else {
+            throw ValidationError("--timeout is \(timeout); it takes 0.001 to 86400 seconds")
+        }
+    }
+
+    /// Options of a call that is answered at once.
+    var callOptions: CallOptions { CallOptions(timeout: .milliseconds(Int64(timeout * 1000))) }
+
+    /// Runs `body` with a connected client, which is closed after it.
+    func withClient<Result>(_ body: (Client) async throws -> Result) async throws -> Result {
+        guard let endpoint = Endpoint(endpoint), endpoint.port > 0 else {
+            throw CommandFailure.usage("--endpoint is '\(endpoint)'; it takes HOST:PORT, as 127.0.0.1:7443")
+        }
+        let ca = ca ?? Self.environment("COHORT_CA")
+        let cert = cert ?? Self.environment("COHORT_CERT")
+        let key = key ?? Self.environment("COHORT_KEY")
+        guard (cert == nil) == (key == nil) else {
+            throw CommandFailure.usage("--cert and --key go together; give both or none")
+        }
+        for (option, path) in [("--ca", ca), ("--cert", cert), ("--key", key)] {
+            if let path, !FileManager.default.isReadableFile(atPath: path) {
+                throw CommandFailure.usage("\(option): cannot read the file '\(path)'")
+            }
+        }
+        let tls = ClientTLS(trustRootsPath: ca, certificateChainPath: cert, privateKeyPath: key)
+        let client = try Client(
+            ClientConfiguration(endpoints: [endpoint], tls: tls),
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton
+        )
+        let result: Swift.Result<Result, any Error>
+        do { result = .success(try await body(client)) } catch { result = .failure(error) }
+        await client.shutdown()
+        return try result.get()
+    }
+}

@@ -1,0 +1,231 @@
+import CohortAPI
+import Foundation
+import NIOPosix
+import RPC
+import Synchronization
+
+/// The programs under test, as they were built beside the tests.
+enum Programs {
+    private static let directory: URL = {
+        URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+    }()
+
+    static var server: URL { directory.appending(path: "cohort-server") }
+    static var cohortctl: URL { directory.appending(path: "cohortctl") }
+}
+
+/// A file of the repository, or beside it.
+func repositoryFile(_ path: String) -> String {
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../\(path)").standardized.path
+}
+
+/// A directory that is removed with the value that holds it.
+final class TemporaryDirectory: Sendable {
+    let path: String
+
+    init() throws {
+        path = NSTemporaryDirectory() + "cohort-test-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func file(_ name: String) -> String { path + "/" + name }
+
+    @discardableResult
+    func write(_ name: String, _ text: String) throws -> String {
+        try text.write(toFile: file(name), atomically: true, encoding: .utf8)
+        return file(name)
+    }
+}
+
+struct HarnessError: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// A running program whose output is collected.
+final class RunningProgram: Sendable {
+    private struct State {
+        var output = Data()
+        var errors = Data()
+        var isOutputClosed = false
+        var isErrorsClosed = false
+    }
+
+    private let process: Process
+    private let state = Mutex(State())
+
+    init(_ program: URL, _ arguments: [String], environment: [String: String] = [:]) throws {
+        process = Process()
+        process.executableURL = program
+        process.arguments = arguments
+        var variables = ProcessInfo.processInfo.environment
+        for name in variables.keys where name.hasPrefix("COHORT_") { variables[name] = nil }
+        process.environment = variables.merging(environment) { _, new in new }
+        process.standardInput = FileHandle.nullDevice
+        let (output, errors) = (Pipe(), Pipe())
+        process.standardOutput = output
+        process.standardError = errors
+        output.fileHandleForReading.readabilityHandler = { [weak self] handle in
+            self?.take(handle, \.output, \.isOutputClosed)
+        }
+        errors.fileHandleForReading.readabilityHandler = { [weak self] handle in
+            self?.take(handle, \.errors, \.isErrorsClosed)
+        }
+        try process.run()
+    }
+
+    private func take(
+        _ handle: FileHandle,
+        _ data: WritableKeyPath<State, Data>,
+        _ isClosed: WritableKeyPath<State, Bool>
+    ) {
+        let piece = handle.availableData
+        state.withLock { state in
+            if piece.isEmpty { state[keyPath: isClosed] = true } else { state[keyPath: data].append(piece) }
+        }
+        if piece.isEmpty { handle.readabilityHandler = nil }
+    }
+
+    var output: String { state.withLock { String(decoding: $0.output, as: UTF8.self) } }
+    var errors: String { state.withLock { String(decoding: $0.errors, as: UTF8.self) } }
+    var isRunning: Bool { process.isRunning }
+    var identifier: Int32 { process.processIdentifier }
+
+    func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+
+    /// Waits for the end and all output; kills the program when that takes too long.
+    func wait(seconds: Double = 120) async throws -> Int32 {
+        let deadline = ContinuousClock.now + .seconds(seconds)
+        while process.isRunning || !state.withLock({ $0.isOutputClosed && $0.isErrorsClosed }) {
+            guard ContinuousClock.now < deadline else {
+                signal(SIGKILL)
+                throw HarnessError("\(process.executableURL?.lastPathComponent ?? "?") did not end; it said: \(errors)")
+            }
+            try await Task.sleep(for: .milliseconds(2))
+        }
+        return process.terminationStatus
+    }
+}
+
+/// A real `cohort-server --dev` on a free port of loopback.
+final class TestServer: Sendable {
+    let program: RunningProgram
+    let endpoint: Endpoint
+    let dataDirectory: String
+
+    /// Returns when it listens and, unless told otherwise, has loaded its index.
+    init(dataDirectory: String, arguments: [String] = [], waitsUntilReady: Bool = true) async throws {
+        self.dataDirectory = dataDirectory
+        program = try RunningProgram(
+            Programs.server, ["--dev", "--listen", "127.0.0.1:0", "--data-dir", dataDirectory] + arguments)
+        endpoint = try await Self.address(program)
+        if waitsUntilReady { try await waitUntilReady() }
+    }
+
+    deinit { program.signal(SIGKILL) }
+
+    private static func address(_ program: RunningProgram) async throws -> Endpoint {
+        let deadline = ContinuousClock.now + .seconds(60)
+        while ContinuousClock.now < deadline {
+            for line in program.errors.split(separator: "\n") where line.contains("\"message\":\"listening\"") {
+                guard let address = line.firstMatch(of: #/"address":"([^"]+)"/#)?.1,
+                    let endpoint = Endpoint(String(address))
+                else { continue }
+                return endpoint
+            }
+            guard program.isRunning else { break }
+            try await Task.sleep(for: .milliseconds(2))
+        }
+        program.signal(SIGKILL)
+        throw HarnessError("the server does not listen; it said: \(program.errors)")
+    }
+
+    private func waitUntilReady() async throws {
+        try await withClient { client in
+            let deadline = ContinuousClock.now + .seconds(60)
+            while ContinuousClock.now < deadline {
+                let status = try await CohortClient(client).operations.getStatus(.init())
+                if status.state == .serving { return }
+                try await Task.sleep(for: .milliseconds(5))
+            }
+            throw HarnessError("the server is not ready; it said: \(program.errors)")
+        }
+    }
+
+    func tlsFile(_ name: String) -> String { "\(dataDirectory)/tls/\(name)" }
+
+    func withClient<Result>(_ body: (Client) async throws -> Result) async throws -> Result {
+        let client = try Client(
+            ClientConfiguration(
+                endpoints: [endpoint], tls: ClientTLS(trustRootsPath: tlsFile("ca.pem")), defaultTimeout: .seconds(60)),
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
+        do {
+            let result = try await body(client)
+            await client.shutdown()
+            return result
+        } catch {
+            await client.shutdown()
+            throw error
+        }
+    }
+
+    /// Runs cohortctl against this server.
+    @discardableResult
+    func cohortctl(_ arguments: String..., expecting status: Int32 = 0) async throws -> (output: String, errors: String) {
+        try await cohortctl(arguments, expecting: status)
+    }
+
+    func cohortctl(_ arguments: [String], expecting status: Int32 = 0) async throws -> (output: String, errors: String) {
+        let program = try RunningProgram(
+            Programs.cohortctl, ["--endpoint", "\(endpoint)", "--ca", tlsFile("ca.pem")] + arguments)
+        let ended = try await program.wait()
+        guard ended == status else {
+            throw HarnessError("cohortctl \(arguments) ended with \(ended): \(program.output)\(program.errors)")
+        }
+        return (program.output, program.errors)
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    func kill() async throws {
+        program.signal(SIGKILL)
+        _ = try await program.wait()
+    }
+
+    /// SIGTERM, and waits for the end.
+    func stop() async throws -> Int32 {
+        program.signal(SIGTERM)
+        return try await program.wait()
+    }
+}
+
+/// Runs `body` for every element, at most `width` at once.
+func forEachConcurrently<Element: Sendable>(
+    _ elements: [Element],
+    width: Int = 64,
+    _ body: @escaping @Sendable (Element) async throws -> Void
+) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+        for (index, element) in elements.enumerated() {
+            if index >= width { try await group.next() }
+            group.addTask { try await body(element) }
+        }
+        try await group.waitForAll()
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers for the same seed, everywhere.
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}
