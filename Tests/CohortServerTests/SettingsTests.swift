@@ -1,0 +1,106 @@
+import Foundation
+import RPC
+import Testing
+
+@testable import cohort_server
+
+@Suite("Settings")
+struct SettingsTests {
+    private static func directory() -> URL {
+        URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../deploy/config").standardized
+    }
+
+    private func settings(_ arguments: [String] = [], _ environment: [String: String] = [:]) async throws
+        -> ServerSettings
+    {
+        try ServerSettings(
+            try await SettingsReader(arguments: ["cohort-server"] + arguments, environment: environment))
+    }
+
+    private func refusal(_ arguments: [String] = [], _ environment: [String: String] = [:]) async -> String {
+        let error = await #expect(throws: SettingsError.self) { _ = try await settings(arguments, environment) }
+        return error?.description ?? ""
+    }
+
+    @Test("The files in deploy/config load", arguments: ["development", "staging", "production"])
+    func deployed(name: String) async throws {
+        let path = Self.directory().appending(path: "\(name).yaml").path
+        let settings = try await settings(["--config", path])
+        #expect(settings.isDevelopment == (name == "development"))
+        #expect(settings.tls.clientCertificates == (name == "development" ? .request : .require))
+        #expect(settings.limits.maxConnections == (name == "staging" ? 2_000 : 10_000))
+    }
+
+    @Test("Flags go before the environment, that before the file, that before the default")
+    func precedence() async throws {
+        let path = NSTemporaryDirectory() + "settings-\(UUID().uuidString).yaml"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try "dev: true\nlimits:\n  connections: 1\n  streams: 2\n  group:\n    rows: 3\n"
+            .write(toFile: path, atomically: true, encoding: .utf8)
+        let settings = try await settings(
+            ["--config", path, "--limits-connections", "10"],
+            ["COHORT_LIMITS_CONNECTIONS": "20", "COHORT_LIMITS_STREAMS": "30"])
+        #expect(settings.limits.maxConnections == 10)
+        #expect(settings.limits.maxStreamsPerConnection == 30)
+        #expect(settings.engine.groupRows == 3)
+        #expect(settings.limits.maxFrameBytes == 4 << 20)
+    }
+
+    @Test("Without --dev a certificate is needed, and with it nothing but loopback is listened on")
+    func safety() async throws {
+        #expect(await refusal().contains("--tls-certificate"))
+        #expect(await refusal(["--tls-certificate", "a", "--tls-key", "b"]).contains("--tls-ca"))
+        #expect(await refusal(["--dev", "--listen", "0.0.0.0:7443"]).contains("loopback"))
+        #expect(await refusal(["--dev", "--listen", "10.0.0.1:7443"]).contains("loopback"))
+        #expect(await refusal(["--dev", "--listen", "127.evil.example.com:7443"]).contains("loopback"))
+        #expect(await refusal(["--dev", "--tls-key", "x"]).contains("--dev"))
+        #expect(try await settings(["--dev", "--listen", "127.0.0.2:0"]).listen.port == 0)
+    }
+
+    @Test("What cannot be used is named as it was written, with what would be right")
+    func mistakes() async throws {
+        #expect(await refusal(["--dev", "--limits-conections", "5"]).contains("--limits-conections"))
+        #expect(await refusal(["--dev", "stray"]).contains("'stray'"))
+        #expect(await refusal(["--dev", "--limits-connections", "0"]).contains("1 to 1000000"))
+        #expect(await refusal(["--dev", "--limits-connections", "many"]).contains("--limits-connections"))
+        #expect(await refusal(["--dev"], ["COHORT_LOG_LEVEL": "loud"]).contains("COHORT_LOG_LEVEL"))
+        #expect(await refusal(["--dev"], ["COHORT_LISTN": "x"]).contains("COHORT_LISTN"))
+        #expect(await refusal(["--dev", "--listen", "nowhere"]).contains("HOST:PORT"))
+        #expect(await refusal(["--config", "/nowhere.yaml"]).contains("/nowhere.yaml"))
+    }
+
+    @Test("A misspelt member of the file is refused")
+    func misspeltMember() async throws {
+        let path = NSTemporaryDirectory() + "settings-\(UUID().uuidString).yaml"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try "dev: true\nlimits:\n  conections: 1\n".write(toFile: path, atomically: true, encoding: .utf8)
+        #expect(await refusal(["--config", path]).contains("limits.conections"))
+    }
+
+    @Test("Every setting is in the help with its variable")
+    func help() {
+        for setting in Setting.all {
+            #expect(Setting.help.contains(setting.flag + " ") || Setting.help.contains(setting.flag + "\n"))
+            #expect(Setting.help.contains(setting.environmentVariable))
+        }
+    }
+}
+
+@Suite("Development certificates")
+struct DevelopmentCertificatesTests {
+    @Test("Made once, renewed a week before they expire, keys readable by the owner alone")
+    func renewal() throws {
+        let directory = NSTemporaryDirectory() + "certificates-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let files = DevelopmentCertificates(directory: directory)
+        let now = Date()
+        #expect(try files.ensure(now: now))
+        #expect(try !files.ensure(now: now))
+        #expect(try !files.ensure(now: now.addingTimeInterval(80 * 86_400)))
+        #expect(try files.ensure(now: now.addingTimeInterval(84 * 86_400)))
+        for key in [files.serverKey, files.clientKey] {
+            let mode = try FileManager.default.attributesOfItem(atPath: key)[.posixPermissions] as? Int
+            #expect(mode == 0o600)
+        }
+    }
+}
