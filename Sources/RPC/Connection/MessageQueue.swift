@@ -12,6 +12,7 @@ package final class MessageQueue: Sendable {
 
     private struct State {
         var messages = CircularBuffer<ByteBuffer>(initialCapacity: 2)
+        var bytes = 0
         var terminal: Terminal?
         var waiter: UnsafeContinuation<Result<ByteBuffer?, RPCError>, Never>?
         /// Set by a cancelled consumer that found no message waiting.
@@ -26,44 +27,53 @@ package final class MessageQueue: Sendable {
         self.onConsume = onConsume
     }
 
-    /// Adds a message; ignored once the queue has ended.
-    package func push(_ message: ByteBuffer) {
-        let waiter: UnsafeContinuation<Result<ByteBuffer?, RPCError>, Never>? = state.withLock { state in
-            guard state.terminal == nil else { return nil }
+    /// Adds a message. Returns the bytes that now wait, nil if the queue has ended and the message was dropped.
+    package func push(_ message: ByteBuffer) -> Int? {
+        typealias Outcome = (waiter: UnsafeContinuation<Result<ByteBuffer?, RPCError>, Never>?, bytes: Int?)
+        let outcome: Outcome = state.withLock { state in
+            guard state.terminal == nil else { return (nil, nil) }
             if let waiter = state.waiter {
                 state.waiter = nil
-                return waiter
+                return (waiter, 0)
             }
             state.messages.append(message)
-            return nil
+            state.bytes += message.readableBytes
+            return (nil, state.bytes)
         }
-        if let waiter {
-            waiter.resume(returning: .success(message))
+        if let waiter = outcome.waiter {
             onConsume(message.readableBytes)
+            waiter.resume(returning: .success(message))
         }
+        return outcome.bytes
     }
 
     /// No more messages come; those that wait can still be taken.
-    package func finish() { end(.finished) }
+    package func finish() { _ = end(.finished) }
 
-    /// The stream failed. Messages that wait are dropped where `discarding` says so: the call is over.
-    package func fail(_ error: RPCError, discarding: Bool = true) {
-        end(.failed(error), discarding: discarding)
-    }
+    /// The stream failed. Messages that wait can still be taken unless `discarding`: then the call is over, and how many
+    /// bytes were dropped is returned.
+    @discardableResult
+    package func fail(_ error: RPCError, discarding: Bool = true) -> Int { end(.failed(error), discarding: discarding) }
 
-    private func end(_ terminal: Terminal, discarding: Bool = false) {
-        let waiter: UnsafeContinuation<Result<ByteBuffer?, RPCError>, Never>? = state.withLock { state in
-            guard state.terminal == nil || discarding else { return nil }
-            if discarding { state.messages.removeAll() }
-            state.terminal = terminal
+    private func end(_ terminal: Terminal, discarding: Bool = false) -> Int {
+        typealias Outcome = (waiter: UnsafeContinuation<Result<ByteBuffer?, RPCError>, Never>?, dropped: Int)
+        let outcome: Outcome = state.withLock { state in
+            var dropped = 0
+            if discarding {
+                dropped = state.bytes
+                state.messages.removeAll()
+                state.bytes = 0
+            }
+            if state.terminal == nil || dropped > 0 { state.terminal = terminal }
             let waiter = state.waiter
             state.waiter = nil
-            return waiter
+            return (waiter, dropped)
         }
         switch terminal {
-        case .finished: waiter?.resume(returning: .success(nil))
-        case .failed(let error): waiter?.resume(returning: .failure(error))
+        case .finished: outcome.waiter?.resume(returning: .success(nil))
+        case .failed(let error): outcome.waiter?.resume(returning: .failure(error))
         }
+        return outcome.dropped
     }
 
     /// The next message, nil at the end. One consumer at a time.
@@ -71,7 +81,10 @@ package final class MessageQueue: Sendable {
         let result: Result<ByteBuffer?, RPCError> = await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in
                 let ready: Result<ByteBuffer?, RPCError>? = state.withLock { state in
-                    if let message = state.messages.popFirst() { return .success(message) }
+                    if let message = state.messages.popFirst() {
+                        state.bytes -= message.readableBytes
+                        return .success(message)
+                    }
                     switch state.terminal {
                     case .finished: return .success(nil)
                     case .failed(let error): return .failure(error)
@@ -85,8 +98,8 @@ package final class MessageQueue: Sendable {
                     return nil
                 }
                 guard let ready else { return }
-                continuation.resume(returning: ready)
                 if case .success(let message?) = ready { onConsume(message.readableBytes) }
+                continuation.resume(returning: ready)
             }
         } onCancel: {
             let waiter = state.withLock { state in

@@ -1,0 +1,247 @@
+package import Logging
+package import NIOCore
+import NIOSSL
+import NIOTLS
+
+/// What every connection of a server shares.
+package struct ServerConnectionContext: Sendable {
+    package var limits: ServerLimits
+    package var methods: MethodTable
+    package var runner: CallRunner
+    package var statistics: ServerStatistics
+    package var logger: Logger
+}
+
+/// One connection of a server: reads frames, runs inline handlers, hands other calls to tasks, writes what they say.
+///
+/// Everything here runs on the connection's event loop. `ServerConnectionStateMachine` decides, `ConnectionTimers` says
+/// what is overdue, `Outbox` brings what tasks write.
+package final class ServerConnectionHandler: ChannelDuplexHandler {
+    package typealias InboundIn = ByteBuffer
+    package typealias OutboundIn = ByteBuffer
+    package typealias OutboundOut = ByteBuffer
+
+    let shared: ServerConnectionContext
+    var machine: ServerConnectionStateMachine
+    var timers: ConnectionTimers
+    var decoder: FrameDecoder
+    var context: ChannelHandlerContext?
+    var outbox: Outbox
+    var outgoing = ByteBuffer()
+    var calls: [UInt32: SocketCall] = [:]
+    var peer = Peer(address: "unknown")
+    var now: NIODeadline = .distantPast
+    /// The nearest deadline of the running calls, or an earlier time.
+    var nextCallDeadline: NIODeadline?
+    var timer: (at: NIODeadline, task: Scheduled<Void>)?
+    var isReadPaused = false
+    var isReadWanted = false
+    var isWritable = true
+    var isInRead = false
+    var closeReason: CloseReason?
+    /// Counted here and added to the shared counters once per batch of reads.
+    var callsInBatch = 0
+
+    package init(shared: ServerConnectionContext, now: NIODeadline) {
+        self.shared = shared
+        let limits = shared.limits
+        machine = ServerConnectionStateMachine(maxStreams: limits.maxStreamsPerConnection)
+        timers = ConnectionTimers(
+            limits: .init(
+                handshake: TimeAmount(clamping: limits.handshakeTimeout),
+                partialFrame: TimeAmount(clamping: limits.partialFrameTimeout),
+                idle: TimeAmount(clamping: limits.idleTimeout),
+                unwritable: TimeAmount(clamping: limits.unwritableTimeout)
+            ),
+            now: now
+        )
+        decoder = FrameDecoder(maxFrameBytes: limits.maxFrameBytes)
+        outbox = Outbox(
+            limits: .init(pendingBytes: limits.maxResponseBytesPending, maxFrameBytes: limits.maxFrameBytes),
+            windowStreamID: { _ in 0 },
+            wake: {}
+        )
+    }
+
+    // MARK: Life
+
+    package func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        let loop = context.eventLoop
+        outbox = Outbox(
+            limits: .init(
+                pendingBytes: shared.limits.maxResponseBytesPending,
+                maxFrameBytes: shared.limits.maxFrameBytes
+            ),
+            windowStreamID: { _ in 0 },
+            wake: { loop.execute { bound.value.drainOutbox() } }
+        )
+        if context.channel.isActive { activate() }
+    }
+
+    package func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        timer?.task.cancel()
+        timer = nil
+    }
+
+    package func channelActive(context: ChannelHandlerContext) {
+        activate()
+        context.fireChannelActive()
+    }
+
+    private func activate() {
+        now = .now()
+        schedule()
+    }
+
+    package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted(let chosen) = event as? TLSUserEvent {
+            handshakeCompleted(context, applicationProtocol: chosen)
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    private func handshakeCompleted(_ context: ChannelHandlerContext, applicationProtocol: String?) {
+        now = .now()
+        let certificate = try? context.pipeline.syncOperations.handler(type: NIOSSLServerHandler.self).peerCertificate
+        let address = context.remoteAddress
+        peer = Peer(
+            address: address?.endpointDescription ?? "unknown",
+            host: address?.ipAddress,
+            identity: certificate.map { Peer.Identity($0) },
+            applicationProtocol: applicationProtocol
+        )
+        machine.handshakeCompleted(applicationProtocol: applicationProtocol)
+        timers.handshakeCompleted(now: now)
+        if machine.isExtended {
+            shared.statistics.extended.increment()
+            outbox.enableFlowControl(
+                initialCredit: ExtendedProtocol.initialWindow,
+                receiveWindow: shared.limits.streamWindowBytes
+            )
+        }
+        schedule()
+    }
+
+    package func channelInactive(context: ChannelHandlerContext) {
+        finishClosing(reason: closeReason ?? .peerClosed)
+        context.fireChannelInactive()
+    }
+
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if closeReason == nil, !machine.isClosed {
+            let handshaking = machine.isHandshaking
+            // A peer that just goes away without TLS's goodbye is no error worth a line of its own.
+            if !handshaking, case .uncleanShutdown = error as? NIOSSLError {
+                closeReason = .peerClosed
+            } else {
+                close(handshaking ? .handshakeFailed : .transportError, error: error)
+                return
+            }
+        }
+        context.close(promise: nil)
+    }
+
+    // MARK: Reading
+
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        isInRead = true
+        now = .now()
+        decoder.append(unwrapInboundIn(data))
+        processFrames()
+    }
+
+    package func channelReadComplete(context: ChannelHandlerContext) {
+        isInRead = false
+        flush()
+        context.fireChannelReadComplete()
+    }
+
+    package func read(context: ChannelHandlerContext) {
+        if isReadPaused { isReadWanted = true } else { context.read() }
+    }
+
+    /// Handles every whole frame there is, unless the peer does not take the answers.
+    func processFrames() {
+        var completed = false
+        loop: while !machine.isClosed {
+            if mustPause() {
+                pauseReading()
+                break
+            }
+            switch decoder.next() {
+            case .needMore: break loop
+            case .frame(let header):
+                completed = true
+                handle(header)
+            case .oversize(let header):
+                completed = true
+                oversize(header)
+            case .garbage(let first):
+                close(first == UInt8(ascii: "P") ? .http2 : .notTTRPC, fields: ["first_byte": "\(first)"])
+            }
+        }
+        guard !machine.isClosed else { return }
+        timers.received(insideFrame: decoder.isInsideFrame && !isReadPaused, completedFrame: completed, now: now)
+        timers.busy(machine.streamCount > 0, now: now)
+        if callsInBatch > 0 {
+            shared.statistics.callsStarted.increment(by: callsInBatch)
+            callsInBatch = 0
+        }
+        schedule()
+    }
+
+    private func handle(_ header: FrameHeader) {
+        switch machine.frame(header) {
+        case .request: request(header)
+        case .data: data(header)
+        case .ping: ping()
+        case .cancel:
+            decoder.skipBody()
+            calls[header.streamID]?.terminate(
+                RPCError(.cancelled, "the client cancelled the call"),
+                answering: false
+            )
+        case .window: window()
+        case .pong, .ignore: decoder.skipBody()
+        case .invalid(let why):
+            decoder.skipBody()
+            invalid(header.streamID, why)
+        }
+    }
+
+    func invalid(_ id: UInt32, _ why: String) {
+        shared.statistics.invalid.increment()
+        respond(RPCError(.invalidArgument, why), to: id)
+    }
+
+    func respond(_ error: RPCError, to id: UInt32, metadata: Metadata = Metadata()) {
+        outgoing.writeErrorResponse(
+            error,
+            streamID: id,
+            metadata: machine.isExtended ? metadata : Metadata(),
+            maxFrameBytes: shared.limits.maxFrameBytes
+        )
+    }
+
+    private func oversize(_ header: FrameHeader) {
+        shared.statistics.oversize.increment()
+        let error = RPCError(
+            .resourceExhausted,
+            "a message of \(header.length) bytes is larger than the limit of \(shared.limits.maxFrameBytes)"
+        )
+        if let call = calls[header.streamID], header.type == .data {
+            call.terminate(error, answering: true)
+        } else {
+            if header.type == .request, header.streamID & 1 == 1 { _ = machine.request(id: header.streamID) }
+            respond(error, to: header.streamID)
+        }
+    }
+
+    /// The method of these names.
+    func method(_ service: UnsafeRawBufferPointer, _ name: UnsafeRawBufferPointer) -> Method? {
+        shared.methods.find(service, name)
+    }
+}
