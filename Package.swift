@@ -50,6 +50,8 @@ let package = Package(
     ],
     targets: [
         .target(name: "CEL", swiftSettings: settings),
+        .testTarget(name: "CELTests", dependencies: ["CEL"], swiftSettings: settings),
+        .executableTarget(name: "cel-bench", dependencies: ["CEL"], swiftSettings: settings),
         .target(
             name: "RPC",
             dependencies: nio + [

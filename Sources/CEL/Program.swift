@@ -1,0 +1,115 @@
+/// A compiled expression: immutable, to be shared among threads and evaluated by many at once.
+public struct Program: Sendable {
+    let code: Code
+
+    init(_ code: Code) {
+        self.code = code
+    }
+
+    /// The source that was compiled.
+    public var source: String { code.source }
+    /// The slots that an evaluation may read, in order.
+    public var slots: [Int] { code.slots }
+    /// The names of the attributes or variables that an evaluation may read, in the order of their slots.
+    public var attributes: [String] { code.slots.map { code.slotNames[$0] } }
+    /// The most cost units that an evaluation could use if there were no limit; `UInt64.max` where that is unbounded.
+    ///
+    /// Strings and lists of the record are taken to be no longer than ``Limits/stringBytes`` and
+    /// ``Limits/listElements``.
+    public var worstCaseCost: UInt64 { code.worstCaseCost }
+    /// The type of the result; `dyn` in an unchecked environment.
+    public var resultType: ValueType { code.type }
+    /// The calls of host functions, by site.
+    public var hostCalls: [HostCall] { code.hostCalls }
+
+    /// Evaluates a rule over a record.
+    ///
+    /// Allocates nothing unless the expression builds strings, lists, maps or optionals, or needs a stack of more than
+    /// some 40 values.
+    ///
+    /// - Parameters:
+    ///   - record: The values by slot; slots past its end are absent.
+    ///   - host: The functions that the rule may call.
+    /// - Returns: `.error` also for a result that is not a bool.
+    public func evaluate(_ record: UnsafeBufferPointer<Value>, host: (any HostFunctions)? = nil) -> Outcome {
+        switch result(record, host) {
+        case .bool(let value): value ? .match : .noMatch
+        case .error(let error): .error(describe(error))
+        default: .error(describe(ErrorValue(.wrongResult, node: code.tree.root)))
+        }
+    }
+
+    /// Evaluates a rule over a record.
+    ///
+    /// - Parameters:
+    ///   - record: The values by slot; slots past its end are absent.
+    ///   - host: The functions that the rule may call.
+    /// - Returns: `.error` also for a result that is not a bool.
+    public func evaluate(_ record: [Value], host: (any HostFunctions)? = nil) -> Outcome {
+        record.withUnsafeBufferPointer { evaluate($0, host: host) }
+    }
+
+    /// Evaluates an expression of any type.
+    ///
+    /// - Parameters:
+    ///   - record: The values by slot; slots past its end are absent.
+    ///   - host: The functions that the expression may call.
+    /// - Throws: ``EvaluationError``.
+    public func value(_ record: [Value] = [], host: (any HostFunctions)? = nil) throws(EvaluationError) -> Value {
+        let value = record.withUnsafeBufferPointer { result($0, host) }
+        if case .error(let error) = value { throw describe(error) }
+        return value
+    }
+
+    @inline(__always)
+    private func result(_ record: UnsafeBufferPointer<Value>, _ host: (any HostFunctions)?) -> Value {
+        var evaluation = Evaluation(budget: code.limits.cost, limits: code.limits, host: host)
+        var tracer = NoTracer()
+        return Interpreter.run(code, record: record, evaluation: &evaluation, tracer: &tracer)
+    }
+
+    /// The cost units that an evaluation uses, for tests of the bound.
+    package func cost(_ record: [Value], host: (any HostFunctions)? = nil) -> Int {
+        var evaluation = Evaluation(budget: code.limits.cost, limits: code.limits, host: host)
+        var tracer = NoTracer()
+        _ = record.withUnsafeBufferPointer {
+            Interpreter.run(code, record: $0, evaluation: &evaluation, tracer: &tracer)
+        }
+        return code.limits.cost - evaluation.budget
+    }
+
+    /// Puts an error into words and places.
+    func describe(_ error: ErrorValue) -> EvaluationError {
+        var node = error.node
+        var attribute: String?
+        var subject: String?
+        let tree = code.tree
+        if error.code == .attributeAbsent {
+            attribute = code.slotNames.indices.contains(Int(error.detail)) ? code.slotNames[Int(error.detail)] : nil
+            // A comparison reads its operand itself; the error is the operand's.
+            if node >= 0, tree[node].kind == .binary { node = tree.child(node, 0) }
+        }
+        if node >= 0 {
+            switch tree[node].kind {
+            case .identifier, .select, .has, .call, .method: subject = tree.name(node)
+            case .binary: subject = tree.operator(node).symbol
+            case .not: subject = "!"
+            case .negate: subject = "-"
+            case .index:
+                let key = tree.child(node, 1)
+                if tree[key].kind == .literal, case .string(let text) = tree.constants[Int(tree[key].payload)] {
+                    subject = text
+                }
+            default: break
+            }
+        }
+        let offset = node >= 0 ? Int(tree[node].position) : 0
+        return EvaluationError(
+            code: error.code,
+            attribute: attribute,
+            position: code.map.position(offset),
+            hostCode: error.code == .hostFunction ? error.detail : 0,
+            subject: subject
+        )
+    }
+}

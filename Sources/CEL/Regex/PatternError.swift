@@ -1,0 +1,5 @@
+/// Why a pattern is malformed.
+struct PatternError: Error {
+    var message: String
+    var offset: Int
+}
