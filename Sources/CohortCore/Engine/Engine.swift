@@ -1,210 +1,135 @@
+import Synchronization
+
 /// The cohort engine: takes writes into the change log, keeps every membership up to date, and answers from memory.
 ///
 /// Reads that return an `Attempt` are synchronous, take well under a microsecond to a few, and never block on the
 /// store: they are fit for event loops. Everything else is `async` or, where noted, blocking.
 package final class Engine: Sendable {
-    package let configuration: EngineConfiguration
+    private struct Threads {
+        var committer: Worker?
+        var materializer: Worker?
+        var readers: WorkerPool?
+        var started = false
+    }
+
+    let shared: EngineShared
+    private let committer: Committer
+    private let threads = Mutex(Threads())
+
+    package var configuration: EngineConfiguration { shared.configuration }
 
     /// - Parameters:
     ///   - store: owned by the engine from `start` to `shutdown`.
     ///   - environment: clock and log.
     package init(
-        store: any Store,
-        configuration: EngineConfiguration = .init(),
-        environment: EngineEnvironment = .init()
+        store: any Store, configuration: EngineConfiguration = .init(), environment: EngineEnvironment = .init()
     ) {
-        self.configuration = configuration
+        shared = EngineShared(store: store, configuration: configuration, environment: environment)
+        committer = Committer(shared: shared)
     }
-}
 
-// MARK: - Life
+    // MARK: Life
 
-extension Engine {
-    /// Opens the store, loads the index and replays the log's tail. Blocks: call it from a thread of its own. Until it
-    /// returns, reads and writes throw `.unavailable(INDEX_LOADING)`.
+    /// Opens the store, loads the index and replays the log's tail. Blocks: call it once, from a thread of its own. Until
+    /// it returns, reads and writes throw `.unavailable(INDEX_LOADING)`.
     ///
     /// - Throws: `DomainError.dataLoss` or `.failedPrecondition` with directions, where starting could lose something.
-    package func start() throws(DomainError) { throw .internal(message: "not built") }
+    package func start() throws(DomainError) {
+        let isFirst = threads.withLock { threads in
+            defer { threads.started = true }
+            return !threads.started
+        }
+        guard isFirst else {
+            throw .failedPrecondition(code: "ALREADY_STARTED", message: "An engine is started once.")
+        }
+        do throws(StoreError) {
+            try committer.recover()
+            // From here on the tables follow, or replaying a long tail would fill the memory.
+            let materializer = Materializer(shared: shared)
+            threads.withLock { $0.materializer = Worker(name: "cohort-tables") { materializer.run() } }
+            try committer.replay(to: try shared.store.recoverLog())
+        } catch {
+            throw abandonStart(error)
+        }
+        do throws(DomainError) {
+            try committer.bootstrap()
+        } catch {
+            abandonStart()
+            throw error
+        }
+        committer.publishCatalog()
+        shared.waiters.advance(to: committer.sequence)
+        let committer = committer
+        threads.withLock {
+            $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
+            $0.committer = Worker(name: "cohort-commit") { committer.run() }
+        }
+        shared.move(from: .loading, to: .serving)
+        shared.log(
+            .info, "engine ready",
+            [("sequence", "\(committer.sequence)"), ("customers", "\(shared.index.size.customers)")])
+    }
 
-    /// Refuses new writes, finishes those that wait, brings the tables up to date and closes the store. Blocks.
-    package func shutdown() {}
+    private func abandonStart(_ error: StoreError) -> DomainError {
+        shared.setProblem(error.message)
+        shared.log(.error, "start refused", [("error", error.message)])
+        abandonStart()
+        return switch error {
+        case .refused(let message): .failedPrecondition(code: "START_REFUSED", message: message)
+        case .corrupt(let message): .dataLoss(message: message)
+        case .failed(let message):
+            .unavailable(reason: UnavailableReason.storeUnavailable, message: message, retryAfter: nil)
+        }
+    }
+
+    private func abandonStart() {
+        shared.state = .failed
+        shared.pending.stop()
+        threads.withLock { $0.materializer }?.join()
+        shared.queue.close()
+        shared.waiters.close()
+        shared.store.close()
+    }
+
+    /// Refuses new writes, finishes those that wait, brings the tables up to date and closes the store. Blocks. Does
+    /// nothing on an engine that did not start.
+    package func shutdown() {
+        guard shared.state == .serving || shared.state == .storeUnavailable else { return }
+        shared.state = .stopping
+        shared.queue.close()
+        let (committer, materializer, readers) = threads.withLock { ($0.committer, $0.materializer, $0.readers) }
+        committer?.join()
+        shared.pending.stop()
+        materializer?.join()
+        shared.waiters.close()
+        readers?.stop()
+        shared.store.close()
+        shared.state = .stopped
+    }
 
     package var status: EngineStatus {
-        EngineStatus(
-            state: .loading,
-            storeID: "",
-            sequence: 0,
-            appliedSequence: 0,
-            customers: 0,
-            queueDepth: 0,
-            queueCapacity: 0,
-            indexBytes: 0,
-            pendingBytes: 0,
-            storeBytes: 0,
-            problem: ""
-        )
+        let figures = shared.figures.withLock { $0 }
+        let size = shared.index.size
+        return EngineStatus(
+            state: shared.state, storeID: figures.storeID, sequence: shared.waiters.current,
+            appliedSequence: figures.appliedSequence, customers: size.customers, queueDepth: shared.queue.depth,
+            queueCapacity: shared.queue.capacity, indexBytes: size.bytes, pendingBytes: shared.pending.bytes,
+            storeBytes: shared.state == .stopped ? 0 : shared.store.sizeInBytes, problem: figures.problem)
     }
 
-    package var catalog: Catalog { Catalog(attributes: [], cohorts: []) }
-}
-
-// MARK: - Reads
-
-extension Engine {
-    /// Whether `customer` is in `cohort`, from memory. `.wait` where the sequence is not reached or the answer is
-    /// UNKNOWN by rule, whose detail comes from the store.
-    ///
-    /// - Throws: `.notFound` for a cohort that does not exist, `.invalidArgument` for a malformed id, `.unavailable`.
-    package func checkMembership(
-        customer: String,
-        cohort: String,
-        minSequence: UInt64 = 0
-    ) throws(DomainError) -> CheckAttempt { .wait }
-
-    /// As `checkMembership`, waiting for the sequence until `deadline` and at most the configured time.
-    package func checkMembershipWaiting(
-        customer: String,
-        cohort: String,
-        minSequence: UInt64 = 0,
-        includeSince: Bool = false,
-        deadline: ContinuousClock.Instant
-    ) async throws(DomainError) -> MembershipAnswer { throw .internal(message: "not built") }
-
-    /// All cohorts that `customer` is IN or UNKNOWN in, from memory.
-    package func cohorts(
-        ofCustomer customer: String,
-        minSequence: UInt64 = 0
-    ) throws(DomainError) -> Attempt<CustomerCohorts> { .wait }
-
-    package func cohortsWaiting(
-        ofCustomer customer: String,
-        minSequence: UInt64 = 0,
-        deadline: ContinuousClock.Instant
-    ) async throws(DomainError) -> CustomerCohorts { throw .internal(message: "not built") }
-
-    /// How many customers `cohort` holds, from memory.
-    package func countMembers(
-        cohort: String,
-        minSequence: UInt64 = 0
-    ) throws(DomainError) -> Attempt<MemberCount> { .wait }
-
-    package func countMembersWaiting(
-        cohort: String,
-        minSequence: UInt64 = 0,
-        deadline: ContinuousClock.Instant
-    ) async throws(DomainError) -> MemberCount { throw .internal(message: "not built") }
-
-    /// The customers that are `state` (IN or UNKNOWN) in `cohort`, all at one sequence.
-    ///
-    /// - Parameter cursor: where an earlier snapshot stopped, to go on behind it in a fresh one; empty for the start.
-    package func members(
-        cohort: String,
-        state: Membership = .in,
-        minSequence: UInt64 = 0,
-        cursor: [UInt8] = [],
-        deadline: ContinuousClock.Instant
-    ) async throws(DomainError) -> MemberSnapshot { throw .internal(message: "not built") }
-
-    /// Returns once reads see `sequence`.
-    ///
-    /// - Throws: `.unavailable(SEQUENCE_NOT_REACHED)` at the deadline, or after the configured longest wait.
-    package func waitForSequence(
-        _ sequence: UInt64,
-        deadline: ContinuousClock.Instant
-    ) async throws(DomainError) { throw .internal(message: "not built") }
-
-    /// A customer with attributes and cohorts, at one sequence.
-    ///
-    /// - Throws: `.notFound` for a customer never seen or erased.
-    package func customer(
-        id: String,
-        minSequence: UInt64 = 0,
-        deadline: ContinuousClock.Instant
-    ) async throws(DomainError) -> CustomerView { throw .internal(message: "not built") }
-}
-
-/// The members of a cohort at one sequence, handed out in pages in order of ordinal.
-package final class MemberSnapshot: Sendable {
-    /// The sequence at which the pages hold.
-    package let sequence: UInt64
-    /// How many ids there are in the snapshot, those before the cursor included. Customers erased later are left out.
-    package let total: UInt64
-
-    init(sequence: UInt64, total: UInt64) {
-        self.sequence = sequence
-        self.total = total
+    package var catalog: Catalog {
+        let state = shared.published.withLock { $0.catalog }
+        return Catalog(attributes: state.attributes, cohorts: state.cohorts.map { shared.view(of: $0) })
     }
 
-    /// The next ids, at most `limit` and the configured page size; empty at the end.
-    package func nextPage(limit: Int) -> [String] { [] }
+    /// Waits until the store's tables hold everything that is committed. Blocks; for tests, backups and measurements.
+    package func materialize() { shared.pending.drain() }
 
-    /// Where the last page ended; opaque, 32 bytes or fewer.
-    package var cursor: [UInt8] { [] }
-}
-
-// MARK: - Writes: durable and visible when they return
-
-extension Engine {
-    package func put(_ put: CustomerPut, context: WriteContext) async throws(DomainError) -> PutResult {
-        throw .internal(message: "not built")
+    /// Runs a store read on a thread made for it.
+    func onReadThread<R: Sendable>(
+        _ body: @escaping @Sendable () -> Result<R, DomainError>
+    ) async throws(DomainError) -> R {
+        guard let readers = threads.withLock({ $0.readers }) else { try shared.requireReadable(); throw .internal(message: "no threads") }
+        return try await readers.run(body)
     }
-
-    /// Each row is a change of its own, in order; one bad row does not hold back the others.
-    ///
-    /// - Throws: only what concerns the whole batch: too many rows, a full queue, the store, shutdown.
-    package func put(
-        batch: [CustomerPut],
-        context: WriteContext
-    ) async throws(DomainError) -> [Result<PutResult, DomainError>] { throw .internal(message: "not built") }
-
-    /// Removes a customer with attributes, overrides and memberships. A later put is a new customer.
-    ///
-    /// - Throws: `.notFound` for a customer never seen or already erased.
-    package func erase(customer: String, context: WriteContext) async throws(DomainError) -> EraseResult {
-        throw .internal(message: "not built")
-    }
-
-    /// - Throws: `.alreadyExists` when it is declared with another type.
-    package func declareAttribute(
-        name: String,
-        type: AttributeType,
-        context: WriteContext
-    ) async throws(DomainError) -> DeclareResult { throw .internal(message: "not built") }
-
-    /// - Throws: `.alreadyExists` also for the id of an archived cohort, `.ruleRejected` for a rule that does not compile.
-    package func createCohort(
-        _ definition: CohortDefinition,
-        context: WriteContext
-    ) async throws(DomainError) -> CohortChangeResult { throw .internal(message: "not built") }
-
-    /// Publishes `rule` as the next version of a rule cohort, everyone re-evaluated, in one step.
-    package func updateRule(
-        cohort: String,
-        rule: String,
-        context: WriteContext
-    ) async throws(DomainError) -> CohortChangeResult { throw .internal(message: "not built") }
-
-    /// Adds to the customers that are IN (`include`) or OUT (`exclude`) whatever the rule or the list says, or gives
-    /// them back to it (`clear`). A customer has at most one override in a cohort; naming one twice is refused.
-    package func setOverrides(
-        cohort: String,
-        include: [String],
-        exclude: [String],
-        clear: [String],
-        context: WriteContext
-    ) async throws(DomainError) -> CohortChangeResult { throw .internal(message: "not built") }
-
-    /// Adds to and removes from a static cohort's list. Ids of no known customer are reported, not refused.
-    package func changeList(
-        cohort: String,
-        add: [String],
-        remove: [String],
-        context: WriteContext
-    ) async throws(DomainError) -> ListChangeResult { throw .internal(message: "not built") }
-
-    /// Ends a cohort: everyone leaves, and its id is never used again.
-    package func archive(
-        cohort: String,
-        context: WriteContext
-    ) async throws(DomainError) -> CohortChangeResult { throw .internal(message: "not built") }
 }

@@ -53,6 +53,8 @@ package struct EngineConfiguration: Sendable {
     package var maximumSequenceWait: Duration = .seconds(1)
     /// Ids in one page of members.
     package var maximumPageSize = 10_000
+    /// Threads that read the store for callers.
+    package var readThreads = 2
 
     package init() {}
 }

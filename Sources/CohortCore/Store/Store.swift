@@ -1,2 +1,156 @@
-/// Where the truth is kept.
-package protocol Store: Sendable {}
+/// Where the truth is kept: a change log, and tables that are a materialised view of it.
+///
+/// An entry is acknowledged once `append` returns. The tables follow behind and record how far they have come; what they
+/// lack is replayed from the log at the next start. Nothing here assumes that the store is on this machine: any call may
+/// be slow, and any may fail. The engine calls from threads of its own, and never two writing calls of one kind at once:
+/// `append` and `stage` come from the committer, `apply` from the materialiser, the reads from any thread.
+package protocol Store: Sendable {
+    /// Takes the store for this process alone and checks that its parts belong together.
+    ///
+    /// - Throws: `StoreError.refused` with directions, where going on could lose something.
+    func open() throws(StoreError) -> StoreSummary
+
+    /// Everything about attributes and cohorts, as of the applied sequence.
+    func loadCatalog() throws(StoreError) -> StoredCatalog
+
+    /// Calls `body` with every override and list member of the tables.
+    func scanAssignments(_ body: (Assignment) -> Void) throws(StoreError)
+
+    /// Calls `body` with the customers whose ordinals are in `range`, in ascending order: ordinal, id, record. The bytes
+    /// are valid during the call. Several ranges may be scanned at once.
+    func scanCustomers(
+        _ range: ClosedRange<Ordinal>,
+        _ body: (Ordinal, UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError)
+
+    /// Calls `body` with those of `ordinals` (ascending) that the tables hold: position in `ordinals`, record.
+    func readCustomers(
+        _ ordinals: [Ordinal], _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError)
+
+    /// Appends entries, all or none, and returns once they are durable.
+    ///
+    /// - Throws: `StoreError`; whether the entries are in the log is then known only after `recoverLog`.
+    func append(_ rows: [LogRow]) throws(StoreError)
+
+    /// Reopens the log after a failed `append`, and returns its last sequence, 0 if it is empty.
+    func recoverLog() throws(StoreError) -> UInt64
+
+    /// Up to `limit` entries of the log from `sequence` on, in order.
+    func readLog(from sequence: UInt64, limit: Int) throws(StoreError) -> [LogRow]
+
+    /// Keeps the sets of a bulk change durably, before the entry that refers to it. Replaces one of the same number.
+    func stage(_ change: BulkChange) throws(StoreError)
+
+    /// The staged or applied bulk change of this number.
+    func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange
+
+    /// Brings the tables up to date, all or nothing. May be lost by a power failure, as the log still has it, but never
+    /// in part.
+    func apply(_ batch: MaterializedBatch) throws(StoreError)
+
+    /// Bytes of everything on storage; 0 if not known.
+    var sizeInBytes: UInt64 { get }
+
+    /// Gives the store back. Nothing may be called afterwards.
+    func close()
+}
+
+/// Why the store could not do something.
+package enum StoreError: Error, Sendable, Hashable {
+    /// It failed, and may work again: a full disk, a lock, a lost connection.
+    case failed(String)
+    /// What is stored contradicts itself.
+    case corrupt(String)
+    /// Starting is refused; the text says what to do.
+    case refused(String)
+
+    package var message: String {
+        switch self {
+        case .failed(let message), .corrupt(let message), .refused(let message): message
+        }
+    }
+}
+
+/// What `open` finds.
+package struct StoreSummary: Sendable, Hashable {
+    /// 32 hexadecimal digits.
+    package var storeID: String
+    /// The last sequence that the tables hold; 0 for none.
+    package var appliedSequence: UInt64
+    /// The first and last sequence of the log; 0 for none.
+    package var firstLogSequence: UInt64
+    package var lastLogSequence: UInt64
+    /// The ordinal that the next new customer gets, as of the applied sequence.
+    package var nextOrdinal: Ordinal
+    package var customers: UInt64
+    /// The commit time of the entry at the applied sequence.
+    package var appliedTime: Timestamp
+
+    package init(
+        storeID: String, appliedSequence: UInt64, firstLogSequence: UInt64, lastLogSequence: UInt64,
+        nextOrdinal: Ordinal, customers: UInt64, appliedTime: Timestamp
+    ) {
+        self.storeID = storeID
+        self.appliedSequence = appliedSequence
+        self.firstLogSequence = firstLogSequence
+        self.lastLogSequence = lastLogSequence
+        self.nextOrdinal = nextOrdinal
+        self.customers = customers
+        self.appliedTime = appliedTime
+    }
+}
+
+/// One row of the log.
+package struct LogRow: Sendable, Hashable {
+    package var sequence: UInt64
+    package var time: Timestamp
+    package var payload: [UInt8]
+
+    package init(sequence: UInt64, time: Timestamp, payload: [UInt8]) {
+        self.sequence = sequence
+        self.time = time
+        self.payload = payload
+    }
+}
+
+/// The part of the tables that is held in memory whole.
+package struct StoredCatalog: Sendable {
+    /// In order of slot.
+    package var attributes: [AttributeDeclaration]
+    /// In order of number.
+    package var cohorts: [CohortRecord]
+    /// Applied bulk changes that some record may not have taken in yet, in order of sequence.
+    package var bulks: [AppliedBulk]
+
+    package init(attributes: [AttributeDeclaration], cohorts: [CohortRecord], bulks: [AppliedBulk]) {
+        self.attributes = attributes
+        self.cohorts = cohorts
+        self.bulks = bulks
+    }
+}
+
+/// A step of the tables from one sequence to a later one.
+package struct MaterializedBatch: Sendable {
+    package enum Row: Sendable {
+        /// A customer that the tables do not hold: id and record.
+        case insert(id: [UInt8], record: [UInt8])
+        case update(record: [UInt8])
+        /// Erased, with all assignments.
+        case delete
+    }
+
+    package var appliedSequence: UInt64
+    package var appliedTime: Timestamp
+    package var nextOrdinal: Ordinal
+    /// In order of ordinal.
+    package var customers: [(ordinal: Ordinal, row: Row)]
+    package var attributes: [AttributeDeclaration]
+    /// Cohorts that are new or changed, whole. An archived one loses its assignments.
+    package var cohorts: [CohortRecord]
+    /// In the order in which they were made; of an erased customer none comes after the erasure.
+    package var assignments: [Assignment]
+    package var closed: [ClosedInterval]
+    /// Staged changes that took effect.
+    package var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)]
+}

@@ -1,0 +1,226 @@
+/// The payload of a log entry: format, body, and a CRC-32C over sequence, time and body, so that neither a flipped bit
+/// nor a row in the wrong place is taken for an entry. Sequence and time are the row's own columns.
+extension LogEntry {
+    private static let format: UInt8 = 1
+
+    private enum Kind: UInt8 {
+        case attributeDeclared = 1
+        case customerPut, customerErased, cohortCreated, ruleUpdated, cohortArchived, assignmentsChanged
+    }
+
+    package func encode(to writer: inout ByteWriter) {
+        let start = writer.bytes.count
+        writer.byte(Self.format)
+        writer.string(principal)
+        writer.string(method)
+        encodeChange(to: &writer)
+        encodeTransitions(to: &writer)
+        if let bulk {
+            writer.byte(1)
+            bulk.encode(to: &writer)
+        } else {
+            writer.byte(0)
+        }
+        let sum = writer.bytes.withUnsafeBytes {
+            Self.checksum(sequence, time, UnsafeRawBufferPointer(rebasing: $0[start...]))
+        }
+        for shift in stride(from: 0, to: 32, by: 8) { writer.byte(UInt8(truncatingIfNeeded: sum >> shift)) }
+    }
+
+    package func encoded() -> [UInt8] {
+        var writer = ByteWriter()
+        encode(to: &writer)
+        return writer.finish()
+    }
+
+    package init(sequence: UInt64, time: Timestamp, payload: UnsafeRawBufferPointer) throws(CodecError) {
+        guard payload.count >= 5 else { throw CodecError("ends too early") }
+        let body = UnsafeRawBufferPointer(rebasing: payload[..<(payload.count - 4)])
+        let stored = UInt32(littleEndian: payload.loadUnaligned(fromByteOffset: payload.count - 4, as: UInt32.self))
+        guard stored == Self.checksum(sequence, time, body) else { throw CodecError("the checksum does not match") }
+        var reader = ByteReader(body)
+        let version = try reader.byte()
+        guard version == Self.format else { throw CodecError("log format \(version) is not known") }
+        let principal = try reader.string()
+        let method = try reader.string()
+        let change = try Self.decodeChange(&reader)
+        let transitions = try Self.decodeTransitions(&reader)
+        let bulk = try reader.byte() == 1 ? try BulkReference(decoding: &reader) : nil
+        try reader.expectEnd()
+        self.init(
+            sequence: sequence, time: time, principal: principal, method: method, change: change,
+            transitions: transitions, bulk: bulk)
+    }
+
+    private static func checksum(_ sequence: UInt64, _ time: Timestamp, _ body: UnsafeRawBufferPointer) -> UInt32 {
+        let head = (sequence.littleEndian, time.seconds.littleEndian, Int64(time.nanoseconds).littleEndian)
+        return Checksum.crc32c(body, seed: withUnsafeBytes(of: head) { Checksum.crc32c($0) })
+    }
+
+    private func encodeChange(to writer: inout ByteWriter) {
+        switch change {
+        case .attributeDeclared(let declaration):
+            writer.byte(Kind.attributeDeclared.rawValue)
+            writer.string(declaration.name)
+            writer.byte(declaration.type.rawValue)
+            writer.count(declaration.slot)
+        case .customerPut(let put):
+            writer.byte(Kind.customerPut.rawValue)
+            writer.varint(put.ordinal)
+            writer.blob(put.newID ?? [])
+            StoredAttribute.encode(put.attributes, to: &writer)
+        case .customerErased(let ordinal):
+            writer.byte(Kind.customerErased.rawValue)
+            writer.varint(ordinal)
+        case .cohortCreated(let cohort):
+            writer.byte(Kind.cohortCreated.rawValue)
+            writer.varint(cohort.number)
+            writer.string(cohort.id)
+            writer.byte(cohort.kind.rawValue)
+            writer.byte(cohort.failPolicy.rawValue)
+            writer.string(cohort.description)
+            writer.string(cohort.rule ?? "")
+        case .ruleUpdated(let cohort, let version, let rule):
+            writer.byte(Kind.ruleUpdated.rawValue)
+            writer.varint(cohort)
+            writer.varint(version)
+            writer.string(rule)
+        case .cohortArchived(let cohort):
+            writer.byte(Kind.cohortArchived.rawValue)
+            writer.varint(cohort)
+        case .assignmentsChanged(let assignments):
+            writer.byte(Kind.assignmentsChanged.rawValue)
+            writer.count(assignments.count)
+            for assignment in assignments {
+                writer.varint(assignment.cohort)
+                writer.byte(assignment.kind.rawValue | (assignment.present ? 0x80 : 0))
+                writer.varint(assignment.ordinal)
+            }
+        }
+    }
+
+    private static func decodeChange(_ reader: inout ByteReader) throws(CodecError) -> Change {
+        let kind = try reader.byte()
+        switch Kind(rawValue: kind) {
+        case .attributeDeclared:
+            let name = try reader.string()
+            guard let type = AttributeType(rawValue: try reader.byte()) else {
+                throw CodecError("an attribute's type is not known")
+            }
+            // The sequence of the declaration is that of the entry: filled in by who applies it.
+            return .attributeDeclared(
+                AttributeDeclaration(name: name, type: type, slot: Int(try reader.varint32()), declaredAt: 0))
+        case .customerPut:
+            let ordinal = try reader.varint32()
+            let id = try reader.blob()
+            return .customerPut(
+                CustomerChange(
+                    ordinal: ordinal, newID: id.isEmpty ? nil : id,
+                    attributes: try StoredAttribute.decodeList(&reader)))
+        case .customerErased:
+            return .customerErased(try reader.varint32())
+        case .cohortCreated:
+            return .cohortCreated(try decodeCohort(&reader))
+        case .ruleUpdated:
+            let cohort = try reader.varint32()
+            let version = try reader.varint32()
+            return .ruleUpdated(cohort: cohort, version: version, rule: try reader.string())
+        case .cohortArchived:
+            return .cohortArchived(try reader.varint32())
+        case .assignmentsChanged:
+            return .assignmentsChanged(try decodeAssignments(&reader))
+        case nil:
+            throw CodecError("change kind \(kind) is not known")
+        }
+    }
+
+    /// Times and versions are those of the entry: filled in by who applies it.
+    private static func decodeCohort(_ reader: inout ByteReader) throws(CodecError) -> CohortRecord {
+        let number = try reader.varint32()
+        let id = try reader.string()
+        guard let kind = CohortKind(rawValue: try reader.byte()), let policy = FailPolicy(rawValue: try reader.byte())
+        else { throw CodecError("a cohort's kind or fail policy is not known") }
+        let description = try reader.string()
+        let rule = try reader.string()
+        return CohortRecord(
+            number: number, id: id, kind: kind, failPolicy: policy, description: description, state: .active,
+            createdAt: .epoch, updatedAt: .epoch,
+            versions: [
+                CohortVersion(
+                    number: 1, rule: kind == .rule ? rule : nil, sequence: 0, createdAt: .epoch, principal: "")
+            ])
+    }
+
+    private static func decodeAssignments(_ reader: inout ByteReader) throws(CodecError) -> [Assignment] {
+        let count = try reader.count()
+        var result: [Assignment] = []
+        result.reserveCapacity(min(count, 4_096))
+        for _ in 0..<count {
+            let cohort = try reader.varint32()
+            let flags = try reader.byte()
+            guard let kind = AssignmentKind(rawValue: flags & 0x7f) else {
+                throw CodecError("an assignment's kind is not known")
+            }
+            result.append(
+                Assignment(cohort: cohort, kind: kind, ordinal: try reader.varint32(), present: flags & 0x80 != 0))
+        }
+        return result
+    }
+
+    private func encodeTransitions(to writer: inout ByteWriter) {
+        writer.count(transitions.count)
+        var previous: Ordinal = 0
+        for transition in transitions {
+            writer.signed(Int64(transition.ordinal) - Int64(previous))
+            writer.varint(transition.cohort)
+            writer.byte(
+                transition.from.rawValue | transition.to.rawValue << 2 | transition.cause.rawValue << 4)
+            writer.varint(transition.version)
+            previous = transition.ordinal
+        }
+    }
+
+    private static func decodeTransitions(_ reader: inout ByteReader) throws(CodecError) -> [Transition] {
+        let count = try reader.count()
+        var result: [Transition] = []
+        result.reserveCapacity(min(count, 4_096))
+        var previous: Int64 = 0
+        for _ in 0..<count {
+            let (sum, overflow) = previous.addingReportingOverflow(try reader.signed())
+            guard !overflow, let ordinal = Ordinal(exactly: sum) else { throw CodecError("an ordinal is out of range") }
+            previous = sum
+            let cohort = try reader.varint32()
+            let flags = try reader.byte()
+            guard let from = Membership(rawValue: flags & 3), let to = Membership(rawValue: flags >> 2 & 3),
+                let cause = TransitionCause(rawValue: flags >> 4)
+            else { throw CodecError("a membership or its cause is not known") }
+            result.append(
+                Transition(
+                    ordinal: ordinal, cohort: cohort, from: from, to: to, version: try reader.varint32(), cause: cause))
+        }
+        return result
+    }
+}
+
+extension BulkReference {
+    fileprivate func encode(to writer: inout ByteWriter) {
+        writer.varint(stage)
+        writer.varint(cohort)
+        writer.varint(version)
+        writer.byte(cause.rawValue)
+        writer.varint(toIn)
+        writer.varint(toOut)
+        writer.varint(toUnknown)
+    }
+
+    fileprivate init(decoding reader: inout ByteReader) throws(CodecError) {
+        stage = try reader.varint()
+        cohort = try reader.varint32()
+        version = try reader.varint32()
+        guard let cause = TransitionCause(rawValue: try reader.byte()) else { throw CodecError("a cause is not known") }
+        self.cause = cause
+        toIn = try reader.varint()
+        toOut = try reader.varint()
+        toUnknown = try reader.varint()
+    }
+}

@@ -1,0 +1,56 @@
+/// An accepted write with its effects. Replaying it takes no rule and no clock.
+package struct LogEntry: Sendable, Hashable {
+    package var sequence: UInt64
+    /// Never before the previous entry's.
+    package var time: Timestamp
+    package var principal: String
+    package var method: String
+    package var change: Change
+    /// The memberships that it changed one by one.
+    package var transitions: [Transition]
+    /// The staged memberships that it changed in bulk.
+    package var bulk: BulkReference?
+
+    package enum Change: Sendable, Hashable {
+        case attributeDeclared(AttributeDeclaration)
+        case customerPut(CustomerChange)
+        case customerErased(Ordinal)
+        case cohortCreated(CohortRecord)
+        case ruleUpdated(cohort: CohortNumber, version: UInt32, rule: String)
+        case cohortArchived(CohortNumber)
+        /// Overrides or list members, made and taken back.
+        case assignmentsChanged([Assignment])
+    }
+
+    package init(
+        sequence: UInt64, time: Timestamp, principal: String, method: String, change: Change,
+        transitions: [Transition] = [], bulk: BulkReference? = nil
+    ) {
+        self.sequence = sequence
+        self.time = time
+        self.principal = principal
+        self.method = method
+        self.change = change
+        self.transitions = transitions
+        self.bulk = bulk
+    }
+}
+
+/// What a put changed: stale and unchanged attributes are left out.
+package struct CustomerChange: Sendable, Hashable {
+    package var ordinal: Ordinal
+    /// The id in UTF-8 if the customer is new, else `nil`.
+    package var newID: [UInt8]?
+    package var attributes: [StoredAttribute]
+}
+
+/// Names memberships that were staged in the store before the entry.
+package struct BulkReference: Sendable, Hashable {
+    package var stage: UInt64
+    package var cohort: CohortNumber
+    package var version: UInt32
+    package var cause: TransitionCause
+    package var toIn: UInt64
+    package var toOut: UInt64
+    package var toUnknown: UInt64
+}

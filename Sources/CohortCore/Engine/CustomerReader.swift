@@ -1,0 +1,65 @@
+/// Reads single customers from what is pending or stored. Blocks on the store.
+struct CustomerReader: Sendable {
+    let shared: EngineShared
+
+    enum Detail: Sendable {
+        case found(since: Timestamp?, detail: String)
+        /// The record is of a later sequence than the answer it was to explain.
+        case newer(UInt64)
+    }
+
+    /// The latest record, bulk changes not folded in; `nil` for a customer erased.
+    func record(_ ordinal: Ordinal) -> Result<CustomerRecord?, DomainError> {
+        do throws(StoreError) {
+            return .success(try read(ordinal))
+        } catch {
+            shared.log(.error, "reading a customer failed", [("error", error.message)])
+            if case .corrupt = error { return .failure(.dataLoss(message: "The stored record cannot be read.")) }
+            return .failure(
+                .unavailable(
+                    reason: UnavailableReason.storeUnavailable, message: "The store does not answer.",
+                    retryAfter: shared.configuration.retryAfter))
+        }
+    }
+
+    /// Since when a membership lasts, and why it is UNKNOWN if it is.
+    func detail(of found: IndexedMembership, _ ordinal: Ordinal) -> Result<Detail, DomainError> {
+        record(ordinal).map { record in
+            guard var record else { return .newer(found.sequence + 1) }
+            if record.sequence > found.sequence { return .newer(record.sequence) }
+            let published = shared.published.withLock { $0 }
+            _ = record.fold(published.bulks.filter { $0.sequence <= found.sequence }, ordinal: ordinal)
+            let open = record.intervals.first { $0.cohort == found.cohort && $0.membership == found.membership }
+            guard let open else { return .newer(found.sequence + 1) }
+            guard found.reason == .ruleError else { return .found(since: open.time, detail: "") }
+            guard let rule = published.rules.rule(of: found.cohort), rule.version == found.version else {
+                return .newer(found.sequence + 1)
+            }
+            let classifier = Classifier()
+            classifier.load(record.attributes, slots: published.catalog.attributes.count)
+            return .found(since: open.time, detail: classifier.failure(of: rule) ?? "")
+        }
+    }
+
+    private func read(_ ordinal: Ordinal) throws(StoreError) -> CustomerRecord? {
+        switch shared.pending.lookup(ordinal) {
+        case .erased: return nil
+        case .record(let bytes): return try bytes.withUnsafeRecord { try Self.decode($0, ordinal) }
+        case .absent:
+            var record: CustomerRecord?
+            try shared.store.readCustomers([ordinal]) { (_, bytes) throws(StoreError) in
+                record = try Self.decode(bytes, ordinal)
+            }
+            return record
+        }
+    }
+
+    private static func decode(_ bytes: UnsafeRawBufferPointer, _ ordinal: Ordinal) throws(StoreError) -> CustomerRecord
+    {
+        do throws(CodecError) {
+            return try CustomerRecord(decoding: bytes)
+        } catch {
+            throw .corrupt("the record of customer \(ordinal) cannot be read: \(error.message)")
+        }
+    }
+}

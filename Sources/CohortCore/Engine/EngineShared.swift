@@ -1,0 +1,81 @@
+import Synchronization
+
+/// What the engine's threads and its callers share.
+final class EngineShared: Sendable {
+    /// What the committer has made public besides the index.
+    struct Published: Sendable {
+        var catalog = CatalogState()
+        var rules = RuleSet()
+        /// In order of sequence.
+        var bulks: [AppliedBulk] = []
+    }
+
+    struct Figures: Sendable {
+        var storeID = ""
+        var appliedSequence: UInt64 = 0
+        var problem = ""
+    }
+
+    let store: any Store
+    let configuration: EngineConfiguration
+    let environment: EngineEnvironment
+    let index: MembershipIndex
+    let pending: PendingRecords
+    let queue: SubmissionQueue
+    let waiters = SequenceWaiters()
+    let published = Mutex(Published())
+    let figures = Mutex(Figures())
+    private let stateValue = Atomic<UInt8>(EngineState.loading.rawValue)
+
+    init(store: any Store, configuration: EngineConfiguration, environment: EngineEnvironment) {
+        self.store = store
+        self.configuration = configuration
+        self.environment = environment
+        index = MembershipIndex(maximumCohorts: configuration.maximumCohorts)
+        pending = PendingRecords(
+            flushRows: configuration.materializeRows, maximumBytes: configuration.maximumPendingBytes)
+        queue = SubmissionQueue(capacity: configuration.queueCapacity, retryAfter: configuration.retryAfter)
+    }
+
+    var state: EngineState {
+        get { EngineState(rawValue: stateValue.load(ordering: .acquiring)) ?? .failed }
+        set { stateValue.store(newValue.rawValue, ordering: .releasing) }
+    }
+
+    /// Moves on unless another state has come between.
+    func move(from: EngineState, to: EngineState) {
+        _ = stateValue.compareExchange(
+            expected: from.rawValue, desired: to.rawValue, ordering: .acquiringAndReleasing)
+    }
+
+    /// Throws while reads cannot be answered.
+    @inline(__always)
+    func requireReadable() throws(DomainError) {
+        let state = state
+        if state == .serving || state == .storeUnavailable || state == .stopping { return }
+        throw unreadable(state)
+    }
+
+    private func unreadable(_ state: EngineState) -> DomainError {
+        switch state {
+        case .loading:
+            .unavailable(
+                reason: UnavailableReason.indexLoading, message: "The index is being loaded; try again shortly.",
+                retryAfter: .seconds(1))
+        case .failed:
+            .unavailable(
+                reason: UnavailableReason.storeUnavailable, message: "The engine has stopped because of its store.",
+                retryAfter: nil)
+        default:
+            .unavailable(
+                reason: UnavailableReason.shuttingDown, message: "The server is stopping.",
+                retryAfter: configuration.retryAfter)
+        }
+    }
+
+    func log(_ level: EngineEvent.Level, _ message: String, _ metadata: [(String, String)] = []) {
+        environment.log(EngineEvent(level, message, metadata))
+    }
+
+    func setProblem(_ problem: String) { figures.withLock { $0.problem = problem } }
+}

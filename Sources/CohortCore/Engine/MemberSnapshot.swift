@@ -1,0 +1,114 @@
+import Synchronization
+
+/// The members of a cohort at one sequence, handed out in pages in order of ordinal.
+package final class MemberSnapshot: @unchecked Sendable {
+    // Unchecked: the bitmap is a copy that nobody changes; what changes is behind a lock.
+
+    /// The sequence at which the pages hold.
+    package let sequence: UInt64
+    /// How many there are in the snapshot, those before the cursor included. Customers erased since are left out of the
+    /// pages.
+    package let total: UInt64
+
+    private let shared: EngineShared
+    private let bitmap: ChunkedBitmap
+    private let cohort: CohortNumber
+    private let state: Membership
+    /// The ordinal that the next page starts at; beyond all ordinals at the end.
+    private let next: Mutex<UInt64>
+
+    init(
+        shared: EngineShared, bitmap: ChunkedBitmap, sequence: UInt64, cohort: CohortNumber, state: Membership,
+        start: UInt64
+    ) {
+        self.shared = shared
+        self.bitmap = bitmap
+        self.sequence = sequence
+        self.cohort = cohort
+        self.state = state
+        total = bitmap.count
+        next = Mutex(start)
+    }
+
+    /// The next ids, at most `limit` and the configured page size; empty only at the end.
+    package func nextPage(limit: Int) -> [String] {
+        let limit = max(1, min(limit, shared.configuration.maximumPageSize))
+        return next.withLock { next in
+            var page: [String] = []
+            while page.count < limit, next <= UInt64(Ordinal.max) {
+                // A few at a time: the writer waits as long as ids are being read.
+                var ordinals: [Ordinal] = []
+                let wanted = min(128, limit - page.count)
+                bitmap.forEach(from: Ordinal(next)) {
+                    ordinals.append($0)
+                    return ordinals.count < wanted
+                }
+                next = ordinals.count < wanted ? .max : UInt64(ordinals[wanted - 1]) + 1
+                shared.index.appendIDs(of: ordinals, to: &page)
+            }
+            return page
+        }
+    }
+
+    /// Where the last page ended, for a later snapshot to go on behind it; opaque, at most 32 bytes.
+    package var cursor: [UInt8] {
+        MemberCursor(cohort: cohort, state: state, next: next.withLock { $0 }, sequence: sequence).encoded
+    }
+}
+
+/// A place in the members of a cohort.
+struct MemberCursor {
+    private static let format: UInt8 = 1
+
+    var cohort: CohortNumber
+    var state: Membership
+    var next: UInt64
+    var sequence: UInt64
+
+    init(cohort: CohortNumber, state: Membership, next: UInt64, sequence: UInt64) {
+        self.cohort = cohort
+        self.state = state
+        self.next = next
+        self.sequence = sequence
+    }
+
+    init(_ bytes: [UInt8]) throws(DomainError) {
+        let decoded = bytes.withUnsafeBytes { bytes in
+            Result { () throws(CodecError) in
+                var reader = ByteReader(bytes)
+                guard try reader.byte() == Self.format else { throw CodecError("unknown format") }
+                let cohort = try reader.varint32()
+                guard let state = Membership(rawValue: try reader.byte()) else { throw CodecError("unknown state") }
+                let cursor = MemberCursor(
+                    cohort: cohort, state: state, next: try reader.varint(), sequence: try reader.varint())
+                try reader.expectEnd()
+                return cursor
+            }
+        }
+        guard case .success(let cursor) = decoded else {
+            throw .invalid("cursor", "is not one that this server gave; start again without")
+        }
+        self = cursor
+    }
+
+    var encoded: [UInt8] {
+        var writer = ByteWriter(reserving: 32)
+        writer.byte(Self.format)
+        writer.varint(cohort)
+        writer.byte(state.rawValue)
+        writer.varint(next)
+        writer.varint(sequence)
+        return writer.finish()
+    }
+
+    /// The ordinal to go on at, if the cursor belongs to these members.
+    func start(cohort: CohortNumber, state: Membership, in current: UInt64) throws(DomainError) -> UInt64 {
+        guard cohort == self.cohort, state == self.state else {
+            throw .invalid("cursor", "is of another cohort or state; start again without")
+        }
+        guard sequence <= current else {
+            throw .invalid("cursor", "is of a later sequence than this server holds; start again without")
+        }
+        return next
+    }
+}

@@ -1,0 +1,120 @@
+import Foundation
+
+/// State behind a lock, with waiting until it is as wanted. For the engine's own threads, never for event loops or tasks.
+final class Monitor<State>: @unchecked Sendable {
+    // Unchecked: `state` is only touched with `condition` locked.
+    private let condition = NSCondition()
+    private var state: State
+
+    init(_ state: State) { self.state = state }
+
+    /// Changes the state and wakes who waits.
+    func update<R, E: Error>(_ body: (inout State) throws(E) -> R) throws(E) -> R {
+        condition.lock()
+        defer {
+            condition.broadcast()
+            condition.unlock()
+        }
+        return try body(&state)
+    }
+
+    func read<R>(_ body: (State) -> R) -> R {
+        condition.lock()
+        defer { condition.unlock() }
+        return body(state)
+    }
+
+    /// Waits until `body` returns a value. With a limit in seconds, `nil` when it has passed.
+    func wait<R>(seconds: Double? = nil, until body: (inout State) -> R?) -> R? {
+        condition.lock()
+        defer { condition.unlock() }
+        let limit = seconds.map { Date(timeIntervalSinceNow: $0) }
+        while true {
+            if let result = body(&state) { return result }
+            if let limit {
+                if !condition.wait(until: limit) { return body(&state) }
+            } else {
+                condition.wait()
+            }
+        }
+    }
+}
+
+/// A thread that can be waited for.
+final class Worker: Sendable {
+    private let finished = Monitor(false)
+
+    init(name: String, _ body: @escaping @Sendable () -> Void) {
+        let thread = Thread { [finished] in
+            body()
+            finished.update { $0 = true }
+        }
+        thread.name = name
+        // Evaluating a rule of the greatest nesting takes up to 512 KiB.
+        thread.stackSize = 4 << 20
+        thread.start()
+    }
+
+    func join() { _ = finished.wait { $0 ? true : nil } }
+}
+
+/// A few threads that run blocking store reads for tasks.
+final class WorkerPool: Sendable {
+    private struct State {
+        var jobs: [@Sendable () -> Void] = []
+        var next = 0
+        var stopped = false
+
+        mutating func take() -> (@Sendable () -> Void)? {
+            guard next < jobs.count else { return nil }
+            let job = jobs[next]
+            next += 1
+            if next == jobs.count {
+                jobs.removeAll(keepingCapacity: true)
+                next = 0
+            }
+            return job
+        }
+    }
+
+    private let state = Monitor(State())
+    private let workers: [Worker]
+    private let capacity: Int
+
+    init(threads: Int, capacity: Int) {
+        self.capacity = capacity
+        let state = state
+        workers = (0..<threads).map { _ in
+            Worker(name: "cohort-read") {
+                // The inner optional is nil once the pool is stopped and empty.
+                while let job = state.wait(until: { (s: inout State) -> (@Sendable () -> Void)?? in
+                    if let job = s.take() { return .some(job) }
+                    return s.stopped ? .some(nil) : nil
+                }) ?? nil { job() }
+            }
+        }
+    }
+
+    /// Runs `body` on one of the threads.
+    func run<R: Sendable>(_ body: @escaping @Sendable () -> Result<R, DomainError>) async throws(DomainError) -> R {
+        let result: Result<R, DomainError> = await withCheckedContinuation { continuation in
+            let refusal: DomainError? = state.update { s in
+                if s.stopped { return .unavailable(reason: UnavailableReason.shuttingDown, message: "The server is stopping.", retryAfter: nil) }
+                if s.jobs.count - s.next >= capacity {
+                    return .resourceExhausted(
+                        limit: "store_reads", message: "Too many reads wait for the store.",
+                        retryAfter: .milliseconds(100))
+                }
+                s.jobs.append { continuation.resume(returning: body()) }
+                return nil
+            }
+            if let refusal { continuation.resume(returning: .failure(refusal)) }
+        }
+        return try result.get()
+    }
+
+    func stop() {
+        state.update { $0.stopped = true }
+        for worker in workers { worker.join() }
+    }
+}

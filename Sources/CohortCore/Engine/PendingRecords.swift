@@ -1,0 +1,200 @@
+/// What one commit changes in the tables.
+struct PendingChanges {
+    enum Row {
+        case insert(id: [UInt8], record: [UInt8])
+        case update(record: [UInt8])
+        case delete
+    }
+
+    var sequence: UInt64
+    var time: Timestamp
+    var nextOrdinal: Ordinal
+    var customers: [(ordinal: Ordinal, row: Row)] = []
+    var attributes: [AttributeDeclaration] = []
+    var cohorts: [CohortRecord] = []
+    var assignments: [Assignment] = []
+    var closed: [ClosedInterval] = []
+    var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)] = []
+}
+
+/// Committed changes that the tables do not hold yet: one generation that grows, one that is being written.
+final class PendingRecords: Sendable {
+    enum Lookup {
+        /// Not here: the tables have the latest.
+        case absent
+        case record([UInt8])
+        case erased
+    }
+
+    struct Generation {
+        var customers: [Ordinal: PendingChanges.Row] = [:]
+        var attributes: [AttributeDeclaration] = []
+        var cohorts: [CohortNumber: CohortRecord] = [:]
+        var assignments: [Assignment] = []
+        var closed: [ClosedInterval] = []
+        var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)] = []
+        var sequence: UInt64 = 0
+        var time = Timestamp.epoch
+        var nextOrdinal: Ordinal = 0
+        var bytes = 0
+        var isEmpty = true
+    }
+
+    fileprivate struct State {
+        var active = Generation()
+        var flushing: Generation?
+        /// The materialiser should write now whatever there is.
+        var drain = false
+        var stopped = false
+    }
+
+    private let state = Monitor(State())
+    private let flushRows: Int
+    private let maximumBytes: Int
+
+    init(flushRows: Int, maximumBytes: Int) {
+        self.flushRows = flushRows
+        self.maximumBytes = maximumBytes
+    }
+
+    var bytes: Int { state.read { $0.active.bytes + ($0.flushing?.bytes ?? 0) } }
+
+    func lookup(_ ordinal: Ordinal) -> Lookup {
+        state.read { $0.lookup(ordinal) }
+    }
+
+    /// Looks many up at once.
+    func lookup(_ ordinals: [Ordinal]) -> [Lookup] {
+        state.read { state in ordinals.map { state.lookup($0) } }
+    }
+
+    /// Everything here, the newer of two.
+    func snapshot() -> [Ordinal: Lookup] {
+        state.read { state in
+            var result: [Ordinal: Lookup] = [:]
+            for (ordinal, row) in state.flushing?.customers ?? [:] { result[ordinal] = row.lookup }
+            for (ordinal, row) in state.active.customers { result[ordinal] = row.lookup }
+            return result
+        }
+    }
+
+    func add(_ changes: PendingChanges) {
+        state.update { $0.active.add(changes) }
+    }
+
+    /// Holds the committer back while more waits than memory is set aside for.
+    func waitForRoom() {
+        _ = state.wait { state -> Bool? in
+            state.active.bytes < self.maximumBytes || state.flushing == nil || state.stopped ? true : nil
+        }
+    }
+
+    // MARK: The materialiser's side
+
+    /// Waits until there is enough to write, or any for `seconds`, and takes it; `nil` once stopped and empty. What is
+    /// taken still counts as pending until `flushed`.
+    func takeForFlush(seconds: Double) -> Generation? {
+        func ready(_ state: inout State) -> Generation?? {
+            if state.stopped, state.active.isEmpty { return .some(nil) }
+            guard !state.active.isEmpty,
+                state.stopped || state.drain || state.active.customers.count >= flushRows
+                    || state.active.bytes >= maximumBytes
+            else { return nil }
+            return .some(state.beginFlush())
+        }
+        while true {
+            if let taken = state.wait(seconds: seconds, until: ready) { return taken }
+            let aged: Generation? = state.update { $0.active.isEmpty ? nil : $0.beginFlush() }
+            if let aged { return aged }
+        }
+    }
+
+    func flushed() { state.update { $0.flushing = nil } }
+
+    /// Asks for everything to be written, and waits for it.
+    func drain() {
+        state.update { $0.drain = true }
+        _ = state.wait { state -> Bool? in
+            state.stopped || (state.active.isEmpty && state.flushing == nil) ? true : nil
+        }
+        state.update { $0.drain = false }
+    }
+
+    func stop() { state.update { $0.stopped = true } }
+}
+
+extension PendingRecords.State {
+    fileprivate func lookup(_ ordinal: Ordinal) -> PendingRecords.Lookup {
+        active.customers[ordinal]?.lookup ?? flushing?.customers[ordinal]?.lookup ?? .absent
+    }
+
+    fileprivate mutating func beginFlush() -> PendingRecords.Generation {
+        let taken = active
+        flushing = taken
+        active = PendingRecords.Generation()
+        return taken
+    }
+}
+
+extension PendingRecords.Generation {
+    fileprivate mutating func add(_ changes: PendingChanges) {
+        isEmpty = false
+        for (ordinal, row) in changes.customers {
+            switch (row, customers[ordinal]) {
+            case (.update(let record), .insert(let id, let old)):
+                bytes += record.count - old.count
+                customers[ordinal] = .insert(id: id, record: record)
+            case (_, let old):
+                bytes += row.bytes - (old?.bytes ?? 0)
+                customers[ordinal] = row
+            }
+        }
+        attributes += changes.attributes
+        for cohort in changes.cohorts { cohorts[cohort.number] = cohort }
+        assignments += changes.assignments
+        closed += changes.closed
+        bulks += changes.bulks
+        bytes += changes.closed.count * MemoryLayout<ClosedInterval>.stride
+        sequence = changes.sequence
+        time = changes.time
+        nextOrdinal = changes.nextOrdinal
+    }
+
+    /// In the form that the store takes.
+    func batch() -> MaterializedBatch {
+        let ordered = customers.keys.sorted().map { ordinal -> (ordinal: Ordinal, row: MaterializedBatch.Row) in
+            switch customers[ordinal] {
+            case .insert(let id, let record): (ordinal, .insert(id: id, record: record))
+            case .update(let record): (ordinal, .update(record: record))
+            case .delete, nil: (ordinal, .delete)
+            }
+        }
+        let kept = assignments.filter {
+            if cohorts[$0.cohort]?.state == .archived { return false }
+            if case .delete = customers[$0.ordinal] { return false }
+            return true
+        }
+        return MaterializedBatch(
+            appliedSequence: sequence, appliedTime: time, nextOrdinal: nextOrdinal, customers: ordered,
+            attributes: attributes, cohorts: cohorts.values.sorted { $0.number < $1.number }, assignments: kept,
+            closed: closed, bulks: bulks)
+    }
+}
+
+extension PendingChanges.Row {
+    fileprivate var lookup: PendingRecords.Lookup {
+        switch self {
+        case .insert(_, let record), .update(let record): .record(record)
+        case .delete: .erased
+        }
+    }
+
+    /// With about what the allocations cost besides.
+    fileprivate var bytes: Int {
+        switch self {
+        case .insert(let id, let record): id.count + record.count + 128
+        case .update(let record): record.count + 96
+        case .delete: 64
+        }
+    }
+}

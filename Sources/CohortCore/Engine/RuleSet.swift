@@ -1,0 +1,144 @@
+import CEL
+
+/// A rule of one version of a cohort, ready to run.
+struct CompiledRule: Sendable {
+    let cohort: CohortNumber
+    let version: UInt32
+    let program: Program
+    /// One bit for each attribute slot that the rule reads.
+    private let reads: [UInt64]
+
+    init(cohort: CohortNumber, version: UInt32, program: Program) {
+        self.cohort = cohort
+        self.version = version
+        self.program = program
+        var reads: [UInt64] = []
+        for slot in program.slots {
+            while reads.count <= slot >> 6 { reads.append(0) }
+            reads[slot >> 6] |= 1 << UInt64(slot & 63)
+        }
+        self.reads = reads
+    }
+
+    func reads(_ slot: Int) -> Bool {
+        slot >> 6 < reads.count && reads[slot >> 6] & (1 << UInt64(slot & 63)) != 0
+    }
+}
+
+/// The rules of all serving cohorts.
+struct RuleSet: Sendable {
+    private var environment: Environment
+    /// By cohort number; `nil` for lists and archived cohorts.
+    private(set) var rules: [CompiledRule?] = []
+    /// Those that there are, in order of number.
+    private(set) var active: [CompiledRule] = []
+
+    init() { environment = Self.environment(of: []) }
+
+    /// Lets rules compiled from now on see these attributes. Compiled rules stay valid: slots are only added.
+    mutating func declare(_ attributes: [AttributeDeclaration]) { environment = Self.environment(of: attributes) }
+
+    /// Compiles `source` as the rule of a version of a cohort.
+    func compile(
+        _ source: String, cohort: CohortRecord, version: UInt32
+    ) throws(DomainError) -> CompiledRule {
+        do throws(CompilationError) {
+            return CompiledRule(cohort: cohort.number, version: version, program: try environment.compile(source))
+        } catch {
+            let message = error.suggestion.map { "\(error.message); \($0)" } ?? error.message
+            throw .ruleRejected(
+                RuleRejection(
+                    cohort: cohort.id, line: error.line, column: error.column, message: message,
+                    rendered: error.rendered))
+        }
+    }
+
+    mutating func set(_ rule: CompiledRule?, for cohort: CohortNumber) {
+        while rules.count <= Int(cohort) { rules.append(nil) }
+        rules[Int(cohort)] = rule
+        active = rules.compactMap { $0 }
+    }
+
+    func rule(of cohort: CohortNumber) -> CompiledRule? {
+        Int(cohort) < rules.count ? rules[Int(cohort)] : nil
+    }
+
+    private static func environment(of attributes: [AttributeDeclaration]) -> Environment {
+        let fields = attributes.map { RecordSchema.Field(name: $0.name, type: $0.type.celType) }
+        return Environment(record: RecordSchema(name: "Customer", fields: fields), named: "customer")
+    }
+}
+
+/// Runs rules over customers: the one evaluator, for live writes, builds and explanations alike. One for each thread.
+final class Classifier {
+    private var values: UnsafeMutableBufferPointer<Value>
+
+    init() {
+        values = .allocate(capacity: 64)
+        values.initialize(repeating: .absent)
+    }
+
+    deinit {
+        values.deinitialize()
+        values.deallocate()
+    }
+
+    /// Takes the attributes of the customer that the next evaluations are about.
+    ///
+    /// - Parameter slots: how many attributes are declared.
+    func load(_ attributes: [StoredAttribute], slots: Int) {
+        if slots > values.count {
+            values.deinitialize()
+            values.deallocate()
+            values = .allocate(capacity: max(slots, values.count * 2))
+            values.initialize(repeating: .absent)
+        } else {
+            values.update(repeating: .absent)
+        }
+        for attribute in attributes {
+            if let value = attribute.value { values[attribute.slot] = value.celValue }
+        }
+    }
+
+    /// What the rule alone says of the customer.
+    func evaluate(_ rule: CompiledRule) -> Membership {
+        switch rule.program.evaluate(UnsafeBufferPointer(values)) {
+        case .match: .in
+        case .noMatch: .out
+        case .error: .unknown
+        }
+    }
+
+    /// Why the rule cannot be decided for the customer; `nil` if it can.
+    func failure(of rule: CompiledRule) -> String? {
+        guard case .error(let error) = rule.program.evaluate(UnsafeBufferPointer(values)) else { return nil }
+        return error.description
+    }
+}
+
+extension AttributeType {
+    fileprivate var celType: ValueType {
+        switch self {
+        case .bool: .bool
+        case .int64: .int
+        case .double: .double
+        case .string: .string
+        case .timestamp: .timestamp
+        case .stringList: .list(.string)
+        }
+    }
+}
+
+extension AttributeValue {
+    fileprivate var celValue: Value {
+        switch self {
+        case .bool(let value): .bool(value)
+        case .int64(let value): .int(value)
+        case .double(let value): .double(value)
+        case .string(let value): .string(value)
+        case .timestamp(let value):
+            CEL.Timestamp(seconds: value.seconds, nanoseconds: value.nanoseconds).map { .timestamp($0) } ?? .absent
+        case .stringList(let values): .list(values.map { .string($0) })
+        }
+    }
+}

@@ -1,0 +1,129 @@
+import Foundation
+
+/// A write on its way to the committer.
+enum Submission: Sendable {
+    case rows(RowsRequest)
+    case barrier(BarrierRequest)
+}
+
+/// Puts and erasures, each an entry of its own.
+struct RowsRequest: Sendable {
+    var rows: [RowOperation]
+    var context: WriteContext
+    /// Called once, from the committer's thread: as many results as rows, or one error for all.
+    var complete: @Sendable (Result<[Result<PutResult, DomainError>], DomainError>) -> Void
+}
+
+/// One validated row.
+enum RowOperation: Sendable {
+    case put(ResolvedPut)
+    case erase([UInt8])
+    /// Refused before it came this far; keeps its place among the results.
+    case rejected(DomainError)
+}
+
+/// A put whose names are resolved and whose values are checked.
+struct ResolvedPut: Sendable {
+    var id: [UInt8]
+    var attributes: [(slot: Int, value: AttributeValue?)]
+    var eventTime: Timestamp?
+}
+
+/// A change that is committed alone, with everything before it applied.
+struct BarrierRequest: Sendable {
+    var run: @Sendable (Committer) -> Void
+}
+
+/// Writes in order of arrival, bounded in rows.
+final class SubmissionQueue: Sendable {
+    fileprivate struct State {
+        var items: [Submission] = []
+        var next = 0
+        var rows = 0
+        var closed = false
+    }
+
+    enum Work {
+        case rows([RowsRequest])
+        case barrier(BarrierRequest)
+    }
+
+    let capacity: Int
+    private let retryAfter: Duration
+    private let state = Monitor(State())
+
+    init(capacity: Int, retryAfter: Duration) {
+        self.capacity = capacity
+        self.retryAfter = retryAfter
+    }
+
+    var depth: Int { state.read { $0.rows } }
+
+    /// - Returns: why the write is refused, or `nil` if it is taken.
+    func submit(_ submission: Submission) -> DomainError? {
+        state.update { state in
+            if state.closed {
+                return .unavailable(
+                    reason: UnavailableReason.shuttingDown, message: "The server is stopping; nothing was written.",
+                    retryAfter: retryAfter)
+            }
+            let weight = submission.weight
+            if state.rows > 0, state.rows + weight > capacity {
+                return .resourceExhausted(
+                    limit: "write_queue", message: "\(state.rows) rows wait to be written; nothing was written.",
+                    retryAfter: retryAfter)
+            }
+            state.rows += weight
+            state.items.append(submission)
+            return nil
+        }
+    }
+
+    /// Waits for work; `nil` once the queue is closed and empty.
+    func take(rows limit: Int) -> Work? {
+        let work = state.wait { (state: inout State) -> Work?? in
+            guard state.next < state.items.count else { return state.closed ? .some(.none) : .none }
+            return .some(state.take(limit))
+        }
+        return work ?? nil
+    }
+
+    func close() { state.update { $0.closed = true } }
+}
+
+extension SubmissionQueue.State {
+    mutating func take(_ limit: Int) -> SubmissionQueue.Work {
+        defer {
+            if next == items.count {
+                items.removeAll(keepingCapacity: items.count < 4_096)
+                next = 0
+            } else if next >= 4_096 {
+                items.removeFirst(next)
+                next = 0
+            }
+        }
+        if case .barrier(let request) = items[next] {
+            next += 1
+            rows -= 1
+            return .barrier(request)
+        }
+        var group: [RowsRequest] = []
+        var taken = 0
+        while next < items.count, taken < limit, case .rows(let request) = items[next] {
+            group.append(request)
+            taken += max(request.rows.count, 1)
+            next += 1
+        }
+        rows -= taken
+        return .rows(group)
+    }
+}
+
+extension Submission {
+    fileprivate var weight: Int {
+        switch self {
+        case .rows(let request): max(request.rows.count, 1)
+        case .barrier: 1
+        }
+    }
+}

@@ -1,0 +1,288 @@
+/// One customer's standing in one cohort as the index has it.
+struct IndexedMembership {
+    /// `nil` for a customer never seen or erased.
+    var ordinal: Ordinal?
+    var cohort: CohortNumber
+    var membership: Membership
+    var reason: Reason
+    var failPolicy: FailPolicy
+    var version: UInt32
+    var sequence: UInt64
+
+    /// The answer to a caller that wants a boolean.
+    var member: Bool? {
+        switch (membership, failPolicy) {
+        case (.in, _), (.unknown, .memberIn): true
+        case (.out, _), (.unknown, .memberOut): false
+        case (.unknown, .unknown): nil
+        }
+    }
+}
+
+/// All that reads are answered from: ids, ordinals and one set of bitmaps a cohort, at one sequence.
+///
+/// Readers take a stripe of the lock for the length of one lookup. The committer is the only writer: it prepares what it
+/// can beside the readers and locks them out for a slice of entries, or one swap, at a time.
+final class MembershipIndex: @unchecked Sendable {
+    // Unchecked: everything mutable below is guarded by `lock`, or touched by one thread before the first read.
+
+    /// What a read needs of a cohort, without references to count.
+    struct CohortSlot {
+        var kind: CohortKind
+        var failPolicy: FailPolicy
+        var state: CohortLifecycle
+        var version: UInt32
+        var members: ChunkedBitmap.Reader
+        var unknown: ChunkedBitmap.Reader
+        var include: ChunkedBitmap.Reader
+        var exclude: ChunkedBitmap.Reader
+    }
+
+    /// The bitmaps that a slot looks into.
+    final class CohortBitmaps {
+        var members = ChunkedBitmap()
+        var unknown = ChunkedBitmap()
+        var include = ChunkedBitmap()
+        var exclude = ChunkedBitmap()
+        var listed = ChunkedBitmap()
+
+        var bytes: Int { members.bytes + unknown.bytes + include.bytes + exclude.bytes + listed.bytes }
+
+        func set(_ ordinal: Ordinal, _ membership: Membership) {
+            if membership != .in { members.remove(ordinal) }
+            if membership != .unknown { unknown.remove(ordinal) }
+            switch membership {
+            case .in: members.insert(ordinal)
+            case .unknown: unknown.insert(ordinal)
+            case .out: break
+            }
+        }
+
+        func assignments(_ kind: AssignmentKind) -> ChunkedBitmap {
+            switch kind {
+            case .include: include
+            case .exclude: exclude
+            case .listed: listed
+            }
+        }
+    }
+
+    let lock = StripedLock()
+    let customers = IdentifierDirectory()
+    private let cohortIDs = IdentifierDirectory()
+    private let slots: UnsafeMutablePointer<CohortSlot>
+    private let capacity: Int
+    private(set) var cohortCount = 0
+    private(set) var bitmaps: [CohortBitmaps] = []
+    private(set) var sequence: UInt64 = 0
+
+    init(maximumCohorts: Int) {
+        capacity = maximumCohorts
+        slots = .allocate(capacity: maximumCohorts)
+    }
+
+    deinit { slots.deallocate() }
+
+    /// Bytes held, and customers known.
+    var size: (bytes: Int, customers: UInt64) {
+        lock.withReadLock {
+            (customers.bytes + cohortIDs.bytes + bitmaps.reduce(0) { $0 + $1.bytes }, customers.count)
+        }
+    }
+}
+
+// MARK: - Reads
+
+extension MembershipIndex {
+    /// `nil` where the cohort does not exist or is archived.
+    @inline(__always)
+    func membership(customer: UnsafeRawBufferPointer, cohort: UnsafeRawBufferPointer) -> IndexedMembership? {
+        lock.withReadLock {
+            guard let number = cohortIDs.ordinal(of: cohort) else { return nil }
+            let slot = slots + Int(number)
+            guard slot.pointee.state != .archived else { return nil }
+            var answer = IndexedMembership(
+                ordinal: customers.ordinal(of: customer), cohort: number, membership: .out, reason: .customerNotFound,
+                failPolicy: slot.pointee.failPolicy, version: slot.pointee.version, sequence: sequence)
+            if let ordinal = answer.ordinal {
+                (answer.membership, answer.reason) = Self.standing(ordinal, in: slot)
+            }
+            return answer
+        }
+    }
+
+    /// Calls `each` with every cohort that the customer is IN or UNKNOWN in.
+    ///
+    /// - Returns: the sequence, and the ordinal if the customer is known.
+    func memberships(
+        customer: UnsafeRawBufferPointer, each: (CohortNumber, UnsafeRawBufferPointer, Membership, UInt32) -> Void
+    ) -> (sequence: UInt64, ordinal: Ordinal?) {
+        lock.withReadLock {
+            guard let ordinal = customers.ordinal(of: customer) else { return (sequence, nil) }
+            for number in 0..<cohortCount {
+                let slot = slots + number
+                guard slot.pointee.state != .archived else { continue }
+                let membership: Membership =
+                    if slot.pointee.state == .building {
+                        .unknown
+                    } else if slot.pointee.members.contains(ordinal) {
+                        .in
+                    } else if slot.pointee.unknown.contains(ordinal) { .unknown } else { .out }
+                guard membership != .out else { continue }
+                each(CohortNumber(number), cohortIDs.arena.id(Ordinal(number)), membership, slot.pointee.version)
+            }
+            return (sequence, ordinal)
+        }
+    }
+
+    func count(cohort: UnsafeRawBufferPointer) -> MemberCount? {
+        lock.withReadLock {
+            guard let number = cohortIDs.ordinal(of: cohort) else { return nil }
+            let slot = slots + Int(number)
+            guard slot.pointee.state != .archived else { return nil }
+            return MemberCount(
+                members: slot.pointee.members.count, unknown: slot.pointee.unknown.count, sequence: sequence)
+        }
+    }
+
+    /// Counts of a cohort by number; zeros for one that the index does not know yet.
+    func counts(_ cohort: CohortNumber) -> (members: UInt64, unknown: UInt64, include: UInt64, exclude: UInt64) {
+        lock.withReadLock {
+            guard Int(cohort) < cohortCount else { return (0, 0, 0, 0) }
+            let slot = slots[Int(cohort)]
+            return (slot.members.count, slot.unknown.count, slot.include.count, slot.exclude.count)
+        }
+    }
+
+    /// A copy of the bitmap of IN or UNKNOWN, with the sequence at which it holds.
+    func snapshot(
+        cohort: UnsafeRawBufferPointer, _ membership: Membership
+    ) -> (bitmap: ChunkedBitmap, sequence: UInt64, number: CohortNumber)? {
+        lock.withReadLock {
+            guard let number = cohortIDs.ordinal(of: cohort), slots[Int(number)].state != .archived else { return nil }
+            let bitmaps = bitmaps[Int(number)]
+            return ((membership == .in ? bitmaps.members : bitmaps.unknown).copy(), sequence, number)
+        }
+    }
+
+    /// Appends the ids of those ordinals that have not been erased.
+    func appendIDs(of ordinals: [Ordinal], to ids: inout [String]) {
+        lock.withReadLock {
+            for ordinal in ordinals {
+                let id = customers.arena.id(ordinal)
+                // The bytes of an erased id are zero, which none begins with.
+                guard let first = id.first, first != 0 else { continue }
+                ids.append(String(decoding: id, as: UTF8.self))
+            }
+        }
+    }
+
+    @inline(__always)
+    private static func standing(
+        _ ordinal: Ordinal, in slot: UnsafeMutablePointer<CohortSlot>
+    ) -> (Membership, Reason) {
+        if slot.pointee.state == .building { return (.unknown, .building) }
+        if slot.pointee.members.contains(ordinal) {
+            if slot.pointee.include.contains(ordinal) { return (.in, .overrideInclude) }
+            return (.in, slot.pointee.kind == .list ? .listed : .ruleMatch)
+        }
+        if slot.pointee.unknown.contains(ordinal) { return (.unknown, .ruleError) }
+        if slot.pointee.exclude.contains(ordinal) { return (.out, .overrideExclude) }
+        return (.out, slot.pointee.kind == .list ? .notListed : .ruleNoMatch)
+    }
+}
+
+// MARK: - Writes: the committer's thread alone
+
+extension MembershipIndex {
+    /// Applies one entry. Readers must be out; the entry's bulk change, if any, has been prepared.
+    func apply(_ entry: LogEntry, bulk: PreparedBulk?) {
+        switch entry.change {
+        case .attributeDeclared:
+            break
+        case .customerPut(let put):
+            if let id = put.newID { id.withUnsafeBytes { customers.insert($0, ordinal: put.ordinal) } }
+        case .customerErased(let ordinal):
+            for bitmaps in bitmaps {
+                for kind in AssignmentKind.allCases { bitmaps.assignments(kind).remove(ordinal) }
+            }
+            customers.remove(ordinal)
+        case .cohortCreated(let cohort):
+            add(cohort)
+        case .ruleUpdated(let cohort, let version, _):
+            slots[Int(cohort)].version = version
+        case .cohortArchived(let cohort):
+            slots[Int(cohort)].state = .archived
+            bitmaps[Int(cohort)] = CohortBitmaps()
+            refresh(cohort)
+        case .assignmentsChanged(let assignments):
+            for assignment in assignments { assign(assignment) }
+        }
+        for transition in entry.transitions { set(transition.ordinal, transition.cohort, transition.to) }
+        if let bulk {
+            bitmaps[Int(bulk.cohort)].members = bulk.members
+            bitmaps[Int(bulk.cohort)].unknown = bulk.unknown
+            refresh(bulk.cohort)
+        }
+        sequence = entry.sequence
+    }
+
+    /// Bitmaps with a bulk change applied, ready to be swapped in.
+    struct PreparedBulk {
+        var cohort: CohortNumber
+        var members: ChunkedBitmap
+        var unknown: ChunkedBitmap
+    }
+
+    /// Prepares a bulk change beside the readers.
+    func prepare(_ change: BulkChange) -> PreparedBulk {
+        // A cohort that the same entry creates has no bitmaps yet.
+        let known = Int(change.cohort) < bitmaps.count
+        let members = known ? bitmaps[Int(change.cohort)].members.copy() : ChunkedBitmap()
+        let unknown = known ? bitmaps[Int(change.cohort)].unknown.copy() : ChunkedBitmap()
+        members.subtract(change.toOut)
+        members.subtract(change.toUnknown)
+        members.formUnion(change.toIn)
+        unknown.subtract(change.toOut)
+        unknown.subtract(change.toIn)
+        unknown.formUnion(change.toUnknown)
+        return PreparedBulk(cohort: change.cohort, members: members, unknown: unknown)
+    }
+
+    /// Splits what has filled, beside the readers.
+    func maintain() { customers.splitFullSegments { swap in lock.withWriteLock { swap() } } }
+
+    func add(_ cohort: CohortRecord) {
+        precondition(Int(cohort.number) == cohortCount && cohortCount < capacity, "cohorts are numbered without gaps")
+        var id = cohort.id
+        id.withUTF8 { cohortIDs.insert(UnsafeRawBufferPointer($0), ordinal: cohort.number) }
+        let owned = CohortBitmaps()
+        bitmaps.append(owned)
+        (slots + cohortCount).initialize(
+            to: CohortSlot(
+                kind: cohort.kind, failPolicy: cohort.failPolicy, state: cohort.state, version: cohort.version,
+                members: owned.members.reader, unknown: owned.unknown.reader, include: owned.include.reader,
+                exclude: owned.exclude.reader))
+        cohortCount += 1
+    }
+
+    func assign(_ assignment: Assignment) {
+        let bitmap = bitmaps[Int(assignment.cohort)].assignments(assignment.kind)
+        if assignment.present { bitmap.insert(assignment.ordinal) } else { bitmap.remove(assignment.ordinal) }
+    }
+
+    func set(_ ordinal: Ordinal, _ cohort: CohortNumber, _ membership: Membership) {
+        bitmaps[Int(cohort)].set(ordinal, membership)
+    }
+
+    /// Sets the sequence that reads see, after loading.
+    func finishLoading(sequence: UInt64) { self.sequence = sequence }
+
+    private func refresh(_ cohort: CohortNumber) {
+        let owned = bitmaps[Int(cohort)]
+        slots[Int(cohort)].members = owned.members.reader
+        slots[Int(cohort)].unknown = owned.unknown.reader
+        slots[Int(cohort)].include = owned.include.reader
+        slots[Int(cohort)].exclude = owned.exclude.reader
+    }
+}
