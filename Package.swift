@@ -126,13 +126,42 @@ let package = Package(
                 "CohortAPI", "RPC",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             path: "loadtest",
             swiftSettings: settings
         ),
         .testTarget(
-            name: "CohortctlTests",
-            dependencies: ["CohortAPI", "cohortctl"],
+            name: "RPCTests",
+            dependencies: nio + [
+                "RPC",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                .product(name: "X509", package: "swift-certificates"),
+            ],
+            swiftSettings: settings),
+        .testTarget(name: "CohortCoreTests", dependencies: ["CEL", "CohortCore"], swiftSettings: settings),
+        .testTarget(
+            name: "CohortSQLiteTests",
+            dependencies: [
+                "CEL", "CohortCore", "CohortSQLite", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: settings),
+        .testTarget(name: "CohortctlTests", dependencies: ["CohortAPI", "cohortctl"], swiftSettings: settings),
+        .testTarget(name: "CohortServerTests", dependencies: ["RPC", "cohort-server"], swiftSettings: settings),
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: [
+                "CohortAPI", "RPC", "cohort-server", "cohortctl",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            exclude: ["GoClient"],
             swiftSettings: settings),
     ]
 )

@@ -22,7 +22,7 @@ struct EngineService: Service {
                 "seconds": "\(begin.duration(to: .now) / .seconds(1))",
             ]
         )
-        health.set(.serving)
+        health.setAll(.serving)
         try? await gracefulShutdown()
         await onThread("cohort-stop") { engine.shutdown() }
         logger.info("the store is closed")

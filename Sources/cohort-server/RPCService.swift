@@ -15,14 +15,13 @@ struct RPCService: Service {
     private let logger: Logger
 
     init(settings: ServerSettings, engine: Engine, logger: Logger) {
-        let health = HealthService()
-        for service in [
+        let health = HealthService(services: [
             MembershipServiceMethods.service, CustomerServiceMethods.service, CohortServiceMethods.service,
-        ] {
-            health.set(.notServing, for: service)
-        }
+            OperationsServiceMethods.service,
+        ])
+        health.setAll(.notServing)
+        // It answers in every state.
         health.set(.serving, for: OperationsServiceMethods.service)
-        health.set(.notServing)
         server = Server(
             configuration: ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits),
             services: [
@@ -31,7 +30,7 @@ struct RPCService: Service {
                 OperationsService(engine: engine, startedAt: SystemClock.now(), residentBytes: residentBytes),
                 health,
             ],
-            interceptors: [LoggingInterceptor(logger: logger)],
+            interceptors: [LoggingInterceptor(logger: logger), DeadlineInterceptor()],
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
             logger: logger
         )

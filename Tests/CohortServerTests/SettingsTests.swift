@@ -14,7 +14,8 @@ struct SettingsTests {
         -> ServerSettings
     {
         try ServerSettings(
-            try await SettingsReader(arguments: ["cohort-server"] + arguments, environment: environment))
+            try await SettingsReader(arguments: ["cohort-server"] + arguments, environment: environment)
+        )
     }
 
     private func refusal(_ arguments: [String] = [], _ environment: [String: String] = [:]) async -> String {
@@ -39,7 +40,8 @@ struct SettingsTests {
             .write(toFile: path, atomically: true, encoding: .utf8)
         let settings = try await settings(
             ["--config", path, "--limits-connections", "10"],
-            ["COHORT_LIMITS_CONNECTIONS": "20", "COHORT_LIMITS_STREAMS": "30"])
+            ["COHORT_LIMITS_CONNECTIONS": "20", "COHORT_LIMITS_STREAMS": "30"]
+        )
         #expect(settings.limits.maxConnections == 10)
         #expect(settings.limits.maxStreamsPerConnection == 30)
         #expect(settings.engine.groupRows == 3)

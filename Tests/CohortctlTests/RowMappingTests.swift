@@ -6,8 +6,12 @@ import Testing
 @Suite("Columns")
 struct RowMappingTests {
     private let mapping = RowMapping(
-        idColumn: "customer_id", eventTimeColumn: "date", renamed: ["amount_usd": "daily_spend"], ignored: ["items"],
-        types: ["daily_spend": .double, "user_type": .string])
+        idColumn: "customer_id",
+        eventTimeColumn: "date",
+        renamed: ["amount_usd": "daily_spend"],
+        ignored: ["items"],
+        types: ["daily_spend": .double, "user_type": .string]
+    )
 
     @Test("Each column becomes what the options say")
     func roles() throws {
@@ -57,7 +61,8 @@ struct AttributeTextTests {
         arguments: [
             ("maybe", AttributeType.bool), ("1.5", .int64), ("9223372036854775808", .int64), ("many", .double),
             ("1997-13-01", .timestamp), ("yesterday", .timestamp), ("1997-01-01\"", .timestamp),
-        ])
+        ]
+    )
     func faults(text: String, type: AttributeType) {
         #expect(throws: AttributeText.Fault.self) { try AttributeText.parse(text, as: type).get() }
     }

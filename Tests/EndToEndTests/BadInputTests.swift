@@ -16,12 +16,14 @@ struct BadInputTests {
                 .with {
                     $0.cohortID = "PREMIUM"
                     $0.rule = "customer.daily_spend > 100.0"
-                })
+                }
+            )
             let sequence = try await cohort.operations.getStatus(.init()).sequence
 
             func refusal(_ request: PutCustomerRequest) async throws -> RPCError {
                 try #require(
-                    await #expect(throws: RPCError.self) { _ = try await cohort.customers.putCustomer(request) })
+                    await #expect(throws: RPCError.self) { _ = try await cohort.customers.putCustomer(request) }
+                )
             }
             func put(_ name: String, _ value: AttributeValue, id: String = "anna") -> PutCustomerRequest {
                 .with {
@@ -58,14 +60,18 @@ struct BadInputTests {
                 #expect(error.code == .invalidArgument)
                 let violation = error.badRequest?.fieldViolations.first
                 #expect(violation?.field == field, "\(error)")
-                #expect(violation?.description_p.localizedCaseInsensitiveContains(says) != false || says.isEmpty, "\(error)")
+                #expect(
+                    violation?.description_p.localizedCaseInsensitiveContains(says) != false || says.isEmpty,
+                    "\(error)"
+                )
             }
             let unknown = await #expect(throws: RPCError.self) {
                 _ = try await cohort.membership.checkMembership(
                     .with {
                         $0.customerID = "anna"
                         $0.cohortID = "PREMUM"
-                    })
+                    }
+                )
             }
             #expect(unknown?.code == .notFound && unknown?.message.contains("PREMIUM") == true)
             let malformed = await #expect(throws: RPCError.self) {
@@ -73,7 +79,8 @@ struct BadInputTests {
                     .with {
                         $0.cohortID = "premium"
                         $0.rule = "true"
-                    })
+                    }
+                )
             }
             #expect(malformed?.badRequest?.fieldViolations.first?.field == "cohort_id")
             let rule = await #expect(throws: RPCError.self) {
@@ -81,9 +88,12 @@ struct BadInputTests {
                     .with {
                         $0.cohortID = "BROKEN"
                         $0.rule = "customer.daily_spend >\n  customer.daily_spnd"
-                    })
+                    }
+                )
             }
-            #expect(rule?.errorInfo?.metadata["line"] == "2" && rule?.errorInfo?.metadata["rendered"]?.contains("^") == true)
+            #expect(
+                rule?.errorInfo?.metadata["line"] == "2" && rule?.errorInfo?.metadata["rendered"]?.contains("^") == true
+            )
 
             // None of it was half-written, and the server still serves.
             let status = try await cohort.operations.getStatus(.init())
@@ -92,7 +102,9 @@ struct BadInputTests {
         #expect(try await server.stop() == 0)
     }
 
-    @Test("cohortctl: usage is exit status 2, failures are 1, a bad rule gets a caret, bad rows get a line and a reason")
+    @Test(
+        "cohortctl: usage is exit status 2, failures are 1, a bad rule gets a caret, bad rows get a line and a reason"
+    )
     func commandLine() async throws {
         let directory = try TemporaryDirectory()
         let server = try await TestServer(dataDirectory: directory.file("data"))
@@ -103,14 +115,22 @@ struct BadInputTests {
         let missing = try await server.cohortctl("check", "anna", "PREMIUM", expecting: 1)
         #expect(missing.errors.contains("NOT_FOUND") && missing.output.isEmpty)
         let rule = try await server.cohortctl(
-            "cohorts", "create", "BROKEN", "--rule", "customer.daily_spend > ", expecting: 1)
+            "cohorts",
+            "create",
+            "BROKEN",
+            "--rule",
+            "customer.daily_spend > ",
+            expecting: 1
+        )
         #expect(rule.errors.contains("^") && rule.errors.contains("line 1"), "\(rule.errors)")
 
         let column = try directory.write("column.csv", "customer_id,daily_spnd\na,1\n")
         let refused = try await server.cohortctl("customers", "import", column, expecting: 1)
         #expect(refused.errors.contains("did you mean 'daily_spend'?"), "\(refused.errors)")
         let rows = try directory.write(
-            "rows.csv", "customer_id,daily_spend\na,1\nb,many\nc\n,4\ne,\"5\n")
+            "rows.csv",
+            "customer_id,daily_spend\na,1\nb,many\nc\n,4\ne,\"5\n"
+        )
         let rejects = directory.file("rejects.csv")
         let receipt = try await server.cohortctl("customers", "import", rows, "--rejects", rejects)
         #expect(receipt.output.contains("accepted   1"), "\(receipt.output)")
@@ -121,7 +141,8 @@ struct BadInputTests {
 
         let ndjson = try directory.write(
             "rows.ndjson",
-            "{\"customer_id\":\"n\",\"daily_spend\":7}\n{\"customer_id\":\"m\",\"daily_spend\":\"7\"}\nnot json\n")
+            "{\"customer_id\":\"n\",\"daily_spend\":7}\n{\"customer_id\":\"m\",\"daily_spend\":\"7\"}\nnot json\n"
+        )
         let lines = try await server.cohortctl("--output", "json", "customers", "import", ndjson)
         #expect(lines.output.contains("\"created\":1") && lines.output.contains("\"rejected\":2"), "\(lines.output)")
         let status = try await server.cohortctl("--output", "json", "status")
@@ -132,7 +153,9 @@ struct BadInputTests {
     @Test("A server that cannot be reached is exit status 1, at once")
     func unreachable() async throws {
         let program = try RunningProgram(
-            Programs.cohortctl, ["--endpoint", "127.0.0.1:1", "--timeout", "5", "status"])
+            Programs.cohortctl,
+            ["--endpoint", "127.0.0.1:1", "--timeout", "5", "status"]
+        )
         #expect(try await program.wait() == 1)
         #expect(program.errors.contains("UNAVAILABLE"), "\(program.errors)")
     }
@@ -144,7 +167,9 @@ struct HostileConnectionTests {
     /// server closes.
     private func python(_ script: String, _ arguments: [String]) async throws -> String {
         let program = try RunningProgram(
-            URL(fileURLWithPath: "/usr/bin/env"), ["python3", "-c", script] + arguments)
+            URL(fileURLWithPath: "/usr/bin/env"),
+            ["python3", "-c", script] + arguments
+        )
         let status = try await program.wait(seconds: 60)
         guard status == 0 else { throw HarnessError(program.errors) }
         return program.output
@@ -187,7 +212,9 @@ struct HostileConnectionTests {
     func closed() async throws {
         let directory = try TemporaryDirectory()
         let server = try await TestServer(
-            dataDirectory: directory.path, arguments: ["--limits-frame-seconds", "0.5", "--log-level", "debug"])
+            dataDirectory: directory.path,
+            arguments: ["--limits-frame-seconds", "0.5", "--log-level", "debug"]
+        )
         let port = String(server.endpoint.port)
         try await server.withClient { client in
             let cohort = CohortClient(client)

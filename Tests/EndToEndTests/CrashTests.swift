@@ -69,7 +69,8 @@ struct CrashTests {
             [
                 "--endpoint", "\(server.endpoint)", "--ca", server.tlsFile("ca.pem"), "customers", "import", file,
                 "--event-time-column", "seen_at", "--resume",
-            ])
+            ]
+        )
     }
 
     /// Rows that cohortctl has noted as acknowledged; all of them once it is complete.
@@ -98,7 +99,9 @@ struct CrashTests {
                 // The last acknowledged row of this customer.
                 let lastDone = (done - 1 - number) / Self.customers * Self.customers + number
                 guard visits >= lastDone, visits % Self.customers == number else {
-                    throw HarnessError("kill \(kill): K\(number) has visits \(visits), row \(lastDone) was acknowledged")
+                    throw HarnessError(
+                        "kill \(kill): K\(number) has visits \(visits), row \(lastDone) was acknowledged"
+                    )
                 }
                 guard frozen.contains("K\(number)") == (visits % 3 == 0) else {
                     throw HarnessError("kill \(kill): K\(number) with visits \(visits) has the wrong membership")
@@ -114,7 +117,9 @@ struct CrashTests {
         let log = try DatabaseQueue(path: path, configuration: configuration)
         try log.read { database in
             let row = try Row.fetchOne(
-                database, sql: "SELECT count(*) AS n, min(sequence) AS low, max(sequence) AS high FROM entries")
+                database,
+                sql: "SELECT count(*) AS n, min(sequence) AS low, max(sequence) AS high FROM entries"
+            )
             let (count, low, high): (Int, Int, Int) = (row?["n"] ?? 0, row?["low"] ?? 0, row?["high"] ?? 0)
             #expect(low >= 1 && count == high - low + 1, "kill \(kill): \(count) entries from \(low) to \(high)")
         }

@@ -119,7 +119,9 @@ final class TestServer: Sendable {
     init(dataDirectory: String, arguments: [String] = [], waitsUntilReady: Bool = true) async throws {
         self.dataDirectory = dataDirectory
         program = try RunningProgram(
-            Programs.server, ["--dev", "--listen", "127.0.0.1:0", "--data-dir", dataDirectory] + arguments)
+            Programs.server,
+            ["--dev", "--listen", "127.0.0.1:0", "--data-dir", dataDirectory] + arguments
+        )
         endpoint = try await Self.address(program)
         if waitsUntilReady { try await waitUntilReady() }
     }
@@ -159,8 +161,12 @@ final class TestServer: Sendable {
     func withClient<Result>(_ body: (Client) async throws -> Result) async throws -> Result {
         let client = try Client(
             ClientConfiguration(
-                endpoints: [endpoint], tls: ClientTLS(trustRootsPath: tlsFile("ca.pem")), defaultTimeout: .seconds(60)),
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
+                endpoints: [endpoint],
+                tls: ClientTLS(trustRootsPath: tlsFile("ca.pem")),
+                defaultTimeout: .seconds(60)
+            ),
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton
+        )
         do {
             let result = try await body(client)
             await client.shutdown()
@@ -173,13 +179,17 @@ final class TestServer: Sendable {
 
     /// Runs cohortctl against this server.
     @discardableResult
-    func cohortctl(_ arguments: String..., expecting status: Int32 = 0) async throws -> (output: String, errors: String) {
+    func cohortctl(_ arguments: String..., expecting status: Int32 = 0) async throws -> (output: String, errors: String)
+    {
         try await cohortctl(arguments, expecting: status)
     }
 
-    func cohortctl(_ arguments: [String], expecting status: Int32 = 0) async throws -> (output: String, errors: String) {
+    func cohortctl(_ arguments: [String], expecting status: Int32 = 0) async throws -> (output: String, errors: String)
+    {
         let program = try RunningProgram(
-            Programs.cohortctl, ["--endpoint", "\(endpoint)", "--ca", tlsFile("ca.pem")] + arguments)
+            Programs.cohortctl,
+            ["--endpoint", "\(endpoint)", "--ca", tlsFile("ca.pem")] + arguments
+        )
         let ended = try await program.wait()
         guard ended == status else {
             throw HarnessError("cohortctl \(arguments) ended with \(ended): \(program.output)\(program.errors)")

@@ -17,7 +17,8 @@ struct MembershipTests {
                 $0.customerID = id
                 $0.attributes = attributes
                 if let seconds { $0.eventTime = .init(seconds: seconds, nanos: 0) }
-            })
+            }
+        )
     }
 
     private func check(_ cohort: CohortClient, _ id: String, _ name: String) async throws -> CheckMembershipResponse {
@@ -25,13 +26,15 @@ struct MembershipTests {
             .with {
                 $0.customerID = id
                 $0.cohortID = name
-            })
+            }
+        )
     }
 
     private func double(_ value: Double) -> AttributeValue { .with { $0.doubleValue = value } }
     private func string(_ value: String) -> AttributeValue { .with { $0.stringValue = value } }
 
-    private func create(_ cohort: CohortClient, _ id: String, _ rule: String, _ policy: FailPolicy = .unknown) async throws
+    private func create(_ cohort: CohortClient, _ id: String, _ rule: String, _ policy: FailPolicy = .unknown)
+        async throws
         -> CreateCohortResponse
     {
         try await cohort.cohorts.createCohort(
@@ -39,7 +42,8 @@ struct MembershipTests {
                 $0.cohortID = id
                 $0.rule = rule
                 $0.failPolicy = policy
-            })
+            }
+        )
     }
 
     private static let premium =
@@ -69,14 +73,16 @@ struct MembershipTests {
                 .with {
                     $0.cohortID = "PREMIUM"
                     $0.rule = "customer.daily_spend > 3000.0"
-                })
+                }
+            )
             #expect(update.entered == 1 && update.left == 0 && update.cohort.version == 2)
             #expect(try await check(cohort, "anna", "PREMIUM").membership == .in)
             let narrower = try await cohort.cohorts.updateCohortRule(
                 .with {
                     $0.cohortID = "PREMIUM"
                     $0.rule = "customer.daily_spend > 9000.0"
-                })
+                }
+            )
             #expect(narrower.entered == 0 && narrower.left == 1)
             #expect(try await check(cohort, "anna", "PREMIUM").membership == .out)
         }
@@ -101,7 +107,9 @@ struct MembershipTests {
             let lenient = try await check(cohort, "bob", "LENIENT")
             #expect(lenient.hasMember && lenient.member)
             let nobody = try await check(cohort, "nobody", "OPEN")
-            #expect(nobody.membership == .out && nobody.reason == .customerNotFound && nobody.hasMember && !nobody.member)
+            #expect(
+                nobody.membership == .out && nobody.reason == .customerNotFound && nobody.hasMember && !nobody.member
+            )
             let count = try await cohort.membership.countMembers(.with { $0.cohortID = "OPEN" })
             #expect(count.members == 0 && count.unknown == 1)
         }
@@ -150,7 +158,8 @@ struct MembershipTests {
                 .with {
                     $0.cohortID = "PRESS"
                     $0.static = true
-                })
+                }
+            )
             for (id, spend) in [("a", 50.0), ("b", 500.0), ("c", 500.0), ("d", 500.0)] {
                 _ = try await put(cohort, id, ["daily_spend": double(spend)])
             }
@@ -159,12 +168,14 @@ struct MembershipTests {
                     $0.cohortID = "RICH"
                     $0.include = ["a"]
                     $0.exclude = ["b"]
-                })
+                }
+            )
             let list = try await cohort.cohorts.modifyStaticMembers(
                 .with {
                     $0.cohortID = "PRESS"
                     $0.add = ["a", "d", "nobody"]
-                })
+                }
+            )
             #expect(list.added == 2 && list.unknownCustomers == ["nobody"])
             let erased = try await cohort.customers.eraseCustomer(.with { $0.customerID = "d" })
             #expect(erased.left.sorted() == ["PRESS", "RICH"])
@@ -206,7 +217,8 @@ struct MembershipTests {
                     $0.cohortID = "RICH"
                     $0.minSequence = write.sequence
                     $0.includeSince = true
-                })
+                }
+            )
             #expect(answer.membership == .in && answer.sequence >= write.sequence && answer.hasSince)
             let error = await #expect(throws: RPCError.self) {
                 _ = try await cohort.membership.checkMembership(
@@ -214,7 +226,8 @@ struct MembershipTests {
                         $0.customerID = "e"
                         $0.cohortID = "RICH"
                         $0.minSequence = write.sequence + 1_000
-                    })
+                    }
+                )
             }
             #expect(error?.code == .unavailable && error?.errorInfo?.reason == "SEQUENCE_NOT_REACHED")
             #expect(error?.retryDelay != nil)

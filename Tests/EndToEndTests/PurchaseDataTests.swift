@@ -26,7 +26,11 @@ struct PurchaseData: Sendable {
             let fields = line.split(separator: ",", omittingEmptySubsequences: false)
             guard fields.count == 4, let amount = Double(fields[3]) else { throw HarnessError("bad row \(line)") }
             return Row(
-                customer: String(fields[0]), date: String(fields[1]), amount: amount, text: String(line))
+                customer: String(fields[0]),
+                date: String(fields[1]),
+                amount: amount,
+                text: String(line)
+            )
         }
     }
 
@@ -121,7 +125,8 @@ struct PurchaseDataTests {
                         .with {
                             $0.customerID = customer
                             $0.cohortID = id
-                        })
+                        }
+                    )
                     guard answer.membership == (wanted.contains(id) ? .in : .out) else {
                         throw HarnessError("\(customer) is \(answer.membership) in \(id), which should be \(wanted)")
                     }

@@ -15,13 +15,15 @@ struct StockClientTests {
             ["go", "build", "-o", client, repositoryFile("Tests/EndToEndTests/GoClient/main.go")],
             environment: [
                 "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": "", "GOCACHE": directory.file("cache"),
-            ])
+            ]
+        )
         try #require(try await build.wait(seconds: 300) == 0, "\(build.errors)")
 
         func call(_ cohort: String) async throws -> (status: Int32, output: String) {
             let program = try RunningProgram(
                 URL(fileURLWithPath: client),
-                ["\(server.endpoint)", server.tlsFile("ca.pem"), "anna", cohort])
+                ["\(server.endpoint)", server.tlsFile("ca.pem"), "anna", cohort]
+            )
             let status = try await program.wait()
             return (status, program.output)
         }

@@ -1,0 +1,86 @@
+import ArgumentParser
+import CohortAPI
+import NIOPosix
+import RPC
+
+/// Loads a Cohort server and measures it.
+@main
+@available(macOS 15, *)
+struct LoadTest: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cohort-loadtest",
+        abstract: "Load a Cohort server and measure it.",
+        version: CohortRelease.version,
+        subcommands: [Seed.self, Closed.self]
+    )
+}
+
+/// Where the server is.
+struct ServerOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Server address.", valueName: "host:port")) var endpoint = "127.0.0.1:7443"
+    @Option(help: ArgumentHelp("PEM file with the authorities to trust.", valueName: "file")) var ca: String?
+    @Option(help: ArgumentHelp("PEM file with the client certificate.", valueName: "file")) var cert: String?
+    @Option(help: ArgumentHelp("PEM file with the client certificate's key.", valueName: "file")) var key: String?
+
+    func configuration() throws -> ClientConfiguration {
+        guard let address = Endpoint(endpoint), address.port > 0 else {
+            throw ValidationError("--endpoint is '\(endpoint)'; it takes HOST:PORT, as 127.0.0.1:7443")
+        }
+        return ClientConfiguration(
+            endpoints: [address],
+            tls: ClientTLS(trustRootsPath: ca, certificateChainPath: cert, privateKeyPath: key)
+        )
+    }
+}
+
+/// The customers of the generated data set: the same for the same number.
+struct Population {
+    let customers: Int
+    let idBytes: Int
+
+    /// - Throws: `ValidationError` for a size of id that cannot tell the customers apart.
+    init(customers: Int, idBytes: Int) throws {
+        guard customers >= 1 else { throw ValidationError("--customers is \(customers); it takes 1 or more") }
+        guard idBytes == 15 || idBytes == 36 else {
+            throw ValidationError("--id-bytes is \(idBytes); it takes 15 (C and digits) or 36 (a UUID)")
+        }
+        self.customers = customers
+        self.idBytes = idBytes
+    }
+
+    /// The id of the customer of this number.
+    func id(_ number: Int) -> String {
+        if idBytes == 15 {
+            let digits = String(number)
+            return "C" + String(repeating: "0", count: 14 - digits.count) + digits
+        }
+        var generator = SplitMix64(state: UInt64(number))
+        let hex = String(generator.next() | 1 << 63, radix: 16) + String(generator.next() | 1 << 63, radix: 16)
+        var parts: [Substring] = []
+        var rest = hex[...]
+        for length in [8, 4, 4, 4, 12] {
+            parts.append(rest.prefix(length))
+            rest = rest.dropFirst(length)
+        }
+        return parts.joined(separator: "-")
+    }
+
+    /// What the customer of this number spends, 0 to 10,000.
+    func dailySpend(_ number: Int) -> Double {
+        var generator = SplitMix64(state: UInt64(number) ^ 0xD1B5_4A32_D192_ED03)
+        return Double(generator.next() % 1_000_000) / 100
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct SplitMix64: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}
