@@ -14,7 +14,10 @@ extension BulkChange {
     }
 
     package convenience init(
-        stage: UInt64, cohort: CohortNumber, version: UInt32, cause: TransitionCause,
+        stage: UInt64,
+        cohort: CohortNumber,
+        version: UInt32,
+        cause: TransitionCause,
         decodingSets bytes: UnsafeRawBufferPointer
     ) throws(CodecError) {
         guard bytes.count >= 5 else { throw CodecError("ends too early") }
@@ -29,7 +32,13 @@ extension BulkChange {
         let toUnknown = try ChunkedBitmap(decoding: &reader)
         try reader.expectEnd()
         self.init(
-            stage: stage, cohort: cohort, version: version, cause: cause, toIn: toIn, toOut: toOut,
-            toUnknown: toUnknown)
+            stage: stage,
+            cohort: cohort,
+            version: version,
+            cause: cause,
+            toIn: toIn,
+            toOut: toOut,
+            toUnknown: toUnknown
+        )
     }
 }

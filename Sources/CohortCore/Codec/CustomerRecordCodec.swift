@@ -15,7 +15,8 @@ extension CustomerRecord {
             let same = previous.map { $0.sequence == interval.sequence && $0.time == interval.time } ?? false
             writer.varint(interval.cohort)
             writer.byte(
-                interval.membership.rawValue | interval.cause.rawValue << 2 | (same ? Self.sameAsPrevious : 0))
+                interval.membership.rawValue | interval.cause.rawValue << 2 | (same ? Self.sameAsPrevious : 0)
+            )
             writer.varint(interval.version)
             if !same {
                 writer.varint(interval.sequence)
@@ -63,7 +64,8 @@ extension CustomerRecord {
     /// - Parameter each: called for every open membership.
     /// - Returns: the record's sequence.
     package static func scanMemberships(
-        of bytes: UnsafeRawBufferPointer, each: (CohortNumber, Membership) -> Void
+        of bytes: UnsafeRawBufferPointer,
+        each: (CohortNumber, Membership) -> Void
     ) throws(CodecError) -> UInt64 {
         var reader = ByteReader(bytes)
         let sequence = try readHead(&reader)
@@ -107,7 +109,8 @@ extension CustomerRecord {
     }
 
     private static func readInterval(
-        _ reader: inout ByteReader, after previous: OpenInterval?
+        _ reader: inout ByteReader,
+        after previous: OpenInterval?
     ) throws(CodecError) -> OpenInterval {
         let cohort = try reader.varint32()
         let flags = try reader.byte()
@@ -118,13 +121,23 @@ extension CustomerRecord {
         if flags & sameAsPrevious != 0 {
             guard let previous else { throw CodecError("the first membership has no time") }
             return OpenInterval(
-                cohort: cohort, membership: membership, sequence: previous.sequence, time: previous.time,
-                version: version, cause: cause)
+                cohort: cohort,
+                membership: membership,
+                sequence: previous.sequence,
+                time: previous.time,
+                version: version,
+                cause: cause
+            )
         }
         let sequence = try reader.varint()
         return OpenInterval(
-            cohort: cohort, membership: membership, sequence: sequence, time: try reader.timestamp(), version: version,
-            cause: cause)
+            cohort: cohort,
+            membership: membership,
+            sequence: sequence,
+            time: try reader.timestamp(),
+            version: version,
+            cause: cause
+        )
     }
 }
 

@@ -48,8 +48,14 @@ extension LogEntry {
         let bulk = try reader.byte() == 1 ? try BulkReference(decoding: &reader) : nil
         try reader.expectEnd()
         self.init(
-            sequence: sequence, time: time, principal: principal, method: method, change: change,
-            transitions: transitions, bulk: bulk)
+            sequence: sequence,
+            time: time,
+            principal: principal,
+            method: method,
+            change: change,
+            transitions: transitions,
+            bulk: bulk
+        )
     }
 
     private static func checksum(_ sequence: UInt64, _ time: Timestamp, _ body: UnsafeRawBufferPointer) -> UInt32 {
@@ -109,14 +115,18 @@ extension LogEntry {
             }
             // The sequence of the declaration is that of the entry: filled in by who applies it.
             return .attributeDeclared(
-                AttributeDeclaration(name: name, type: type, slot: Int(try reader.varint32()), declaredAt: 0))
+                AttributeDeclaration(name: name, type: type, slot: Int(try reader.varint32()), declaredAt: 0)
+            )
         case .customerPut:
             let ordinal = try reader.varint32()
             let id = try reader.blob()
             return .customerPut(
                 CustomerChange(
-                    ordinal: ordinal, newID: id.isEmpty ? nil : id,
-                    attributes: try StoredAttribute.decodeList(&reader)))
+                    ordinal: ordinal,
+                    newID: id.isEmpty ? nil : id,
+                    attributes: try StoredAttribute.decodeList(&reader)
+                )
+            )
         case .customerErased:
             return .customerErased(try reader.varint32())
         case .cohortCreated:
@@ -143,12 +153,24 @@ extension LogEntry {
         let description = try reader.string()
         let rule = try reader.string()
         return CohortRecord(
-            number: number, id: id, kind: kind, failPolicy: policy, description: description, state: .active,
-            createdAt: .epoch, updatedAt: .epoch,
+            number: number,
+            id: id,
+            kind: kind,
+            failPolicy: policy,
+            description: description,
+            state: .active,
+            createdAt: .epoch,
+            updatedAt: .epoch,
             versions: [
                 CohortVersion(
-                    number: 1, rule: kind == .rule ? rule : nil, sequence: 0, createdAt: .epoch, principal: "")
-            ])
+                    number: 1,
+                    rule: kind == .rule ? rule : nil,
+                    sequence: 0,
+                    createdAt: .epoch,
+                    principal: ""
+                )
+            ]
+        )
     }
 
     private static func decodeAssignments(_ reader: inout ByteReader) throws(CodecError) -> [Assignment] {
@@ -162,7 +184,8 @@ extension LogEntry {
                 throw CodecError("an assignment's kind is not known")
             }
             result.append(
-                Assignment(cohort: cohort, kind: kind, ordinal: try reader.varint32(), present: flags & 0x80 != 0))
+                Assignment(cohort: cohort, kind: kind, ordinal: try reader.varint32(), present: flags & 0x80 != 0)
+            )
         }
         return result
     }
@@ -174,7 +197,8 @@ extension LogEntry {
             writer.signed(Int64(transition.ordinal) - Int64(previous))
             writer.varint(transition.cohort)
             writer.byte(
-                transition.from.rawValue | transition.to.rawValue << 2 | transition.cause.rawValue << 4)
+                transition.from.rawValue | transition.to.rawValue << 2 | transition.cause.rawValue << 4
+            )
             writer.varint(transition.version)
             previous = transition.ordinal
         }
@@ -196,7 +220,14 @@ extension LogEntry {
             else { throw CodecError("a membership or its cause is not known") }
             result.append(
                 Transition(
-                    ordinal: ordinal, cohort: cohort, from: from, to: to, version: try reader.varint32(), cause: cause))
+                    ordinal: ordinal,
+                    cohort: cohort,
+                    from: from,
+                    to: to,
+                    version: try reader.varint32(),
+                    cause: cause
+                )
+            )
         }
         return result
     }

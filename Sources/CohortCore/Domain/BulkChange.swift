@@ -12,8 +12,13 @@ package final class BulkChange: @unchecked Sendable {
     package let toUnknown: ChunkedBitmap
 
     package init(
-        stage: UInt64, cohort: CohortNumber, version: UInt32, cause: TransitionCause, toIn: ChunkedBitmap,
-        toOut: ChunkedBitmap, toUnknown: ChunkedBitmap
+        stage: UInt64,
+        cohort: CohortNumber,
+        version: UInt32,
+        cause: TransitionCause,
+        toIn: ChunkedBitmap,
+        toOut: ChunkedBitmap,
+        toUnknown: ChunkedBitmap
     ) {
         self.stage = stage
         self.cohort = cohort
@@ -29,8 +34,14 @@ package final class BulkChange: @unchecked Sendable {
 
     package var reference: BulkReference {
         BulkReference(
-            stage: stage, cohort: cohort, version: version, cause: cause, toIn: toIn.count, toOut: toOut.count,
-            toUnknown: toUnknown.count)
+            stage: stage,
+            cohort: cohort,
+            version: version,
+            cause: cause,
+            toIn: toIn.count,
+            toOut: toOut.count,
+            toUnknown: toUnknown.count
+        )
     }
 
     /// What the customer becomes by it; `nil` if it does not concern the customer.
@@ -66,9 +77,14 @@ extension CustomerRecord {
         for bulk in changes where bulk.sequence > sequence {
             guard let membership = bulk.change.membership(of: ordinal) else { continue }
             if let interval = move(
-                ordinal: ordinal, cohort: bulk.change.cohort, to: membership, version: bulk.change.version,
-                cause: bulk.change.cause, sequence: bulk.sequence, time: bulk.time)
-            {
+                ordinal: ordinal,
+                cohort: bulk.change.cohort,
+                to: membership,
+                version: bulk.change.version,
+                cause: bulk.change.cause,
+                sequence: bulk.sequence,
+                time: bulk.time
+            ) {
                 closed.append(interval)
             }
         }

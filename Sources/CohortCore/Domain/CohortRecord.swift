@@ -32,8 +32,15 @@ package struct CohortRecord: Sendable, Hashable {
     package var versions: [CohortVersion]
 
     package init(
-        number: CohortNumber, id: String, kind: CohortKind, failPolicy: FailPolicy, description: String,
-        state: CohortLifecycle, createdAt: Timestamp, updatedAt: Timestamp, versions: [CohortVersion]
+        number: CohortNumber,
+        id: String,
+        kind: CohortKind,
+        failPolicy: FailPolicy,
+        description: String,
+        state: CohortLifecycle,
+        createdAt: Timestamp,
+        updatedAt: Timestamp,
+        versions: [CohortVersion]
     ) {
         self.number = number
         self.id = id

@@ -88,14 +88,25 @@ package struct CustomerRecord: Sendable, Hashable {
     ///
     /// Nothing happens if that is the membership already.
     package mutating func move(
-        ordinal: Ordinal, cohort: CohortNumber, to: Membership, version: UInt32, cause: TransitionCause,
-        sequence: UInt64, time: Timestamp
+        ordinal: Ordinal,
+        cohort: CohortNumber,
+        to: Membership,
+        version: UInt32,
+        cause: TransitionCause,
+        sequence: UInt64,
+        time: Timestamp
     ) -> ClosedInterval? {
         let index = intervals.firstIndex { $0.cohort >= cohort } ?? intervals.count
         let open = index < intervals.count && intervals[index].cohort == cohort ? intervals[index] : nil
         if (open?.membership ?? .out) == to { return nil }
         let next = OpenInterval(
-            cohort: cohort, membership: to, sequence: sequence, time: time, version: version, cause: cause)
+            cohort: cohort,
+            membership: to,
+            sequence: sequence,
+            time: time,
+            version: version,
+            cause: cause
+        )
         switch (open, to) {
         case (nil, _): intervals.insert(next, at: index)
         case (_, .out): intervals.remove(at: index)
@@ -103,7 +114,13 @@ package struct CustomerRecord: Sendable, Hashable {
         }
         return open.map {
             ClosedInterval(
-                ordinal: ordinal, began: $0, endSequence: sequence, endTime: time, endVersion: version, endCause: cause)
+                ordinal: ordinal,
+                began: $0,
+                endSequence: sequence,
+                endTime: time,
+                endVersion: version,
+                endCause: cause
+            )
         }
     }
 

@@ -26,7 +26,9 @@ package enum InputRules {
         guard matches(name, first: { (97...122).contains($0) }, rest: { (97...122).contains($0) }) else {
             return "must be 1 to 63 characters, lower-case letters, digits and '_', beginning with a letter"
         }
-        if celReserved.contains(name) { return "'\(name)' is a reserved word of the rule language; choose another name" }
+        if celReserved.contains(name) {
+            return "'\(name)' is a reserved word of the rule language; choose another name"
+        }
         return nil
     }
 
@@ -87,14 +89,18 @@ struct PutResolver {
                 FieldViolation(
                     field: "event_time",
                     description: "is more than \(configuration.maximumEventTimeLead) seconds ahead of the server's "
-                        + "clock; check the clock and the time zone of the source"))
+                        + "clock; check the clock and the time zone of the source"
+                )
+            )
         }
         if put.attributes.count > configuration.maximumAttributesPerCustomer {
             violations.append(
                 FieldViolation(
                     field: "attributes",
                     description: "has \(put.attributes.count) entries; a customer has at most "
-                        + "\(configuration.maximumAttributesPerCustomer) attributes"))
+                        + "\(configuration.maximumAttributesPerCustomer) attributes"
+                )
+            )
         } else {
             violations += check(put.attributes)
         }
@@ -102,7 +108,8 @@ struct PutResolver {
         return ResolvedPut(
             id: Array(put.customerID.utf8),
             attributes: put.attributes.compactMap { name, value in catalog.slots[name].map { ($0, value) } },
-            eventTime: put.eventTime)
+            eventTime: put.eventTime
+        )
     }
 
     private func check(_ attributes: [(name: String, value: AttributeValue?)]) -> [FieldViolation] {
@@ -122,7 +129,9 @@ struct PutResolver {
                 violations.append(
                     FieldViolation(
                         field: "attributes.\(name)",
-                        description: "is declared \(declared.name) but the value is \(value.type.name)"))
+                        description: "is declared \(declared.name) but the value is \(value.type.name)"
+                    )
+                )
             } else if let problem = InputRules.value(value, configuration) {
                 violations.append(FieldViolation(field: "attributes.\(name)", description: problem))
             }

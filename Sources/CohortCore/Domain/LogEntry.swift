@@ -23,8 +23,13 @@ package struct LogEntry: Sendable, Hashable {
     }
 
     package init(
-        sequence: UInt64, time: Timestamp, principal: String, method: String, change: Change,
-        transitions: [Transition] = [], bulk: BulkReference? = nil
+        sequence: UInt64,
+        time: Timestamp,
+        principal: String,
+        method: String,
+        change: Change,
+        transitions: [Transition] = [],
+        bulk: BulkReference? = nil
     ) {
         self.sequence = sequence
         self.time = time

@@ -1,7 +1,11 @@
 /// Overrides and static lists.
 extension Committer {
     func setOverrides(
-        cohort id: String, include: [String], exclude: [String], clear: [String], _ context: WriteContext
+        cohort id: String,
+        include: [String],
+        exclude: [String],
+        clear: [String],
+        _ context: WriteContext
     ) throws(DomainError) -> CohortChangeResult {
         let cohort = try catalog.cohort(id)
         try checkCount(include.count + exclude.count + clear.count)
@@ -33,30 +37,45 @@ extension Committer {
                 let present = bitmaps.assignments(other).contains(ordinal)
                 guard present != (kind == other) else { continue }
                 assignments.append(
-                    Assignment(cohort: cohort.number, kind: other, ordinal: ordinal, present: !present))
+                    Assignment(cohort: cohort.number, kind: other, ordinal: ordinal, present: !present)
+                )
             }
         }
         if assignments.isEmpty { return unchanged(cohort) }
         let target = try memberships(
-            of: Array(Set(assignments.map(\.ordinal))).sorted(), in: cohort, override: { wanted[$0] ?? nil },
-            listed: { bitmaps.listed.contains($0) })
+            of: Array(Set(assignments.map(\.ordinal))).sorted(),
+            in: cohort,
+            override: { wanted[$0] ?? nil },
+            listed: { bitmaps.listed.contains($0) }
+        )
         return try commit(.assignmentsChanged(assignments), moves(to: target, cohort, .override), context)
     }
 
     func changeList(
-        cohort id: String, add: [String], remove: [String], _ context: WriteContext
+        cohort id: String,
+        add: [String],
+        remove: [String],
+        _ context: WriteContext
     ) throws(DomainError) -> ListChangeResult {
         let cohort = try catalog.cohort(id)
         guard cohort.kind == .list else {
             throw .failedPrecondition(
                 code: "NOT_A_LIST",
-                message: "\(id) is decided by a rule. Use overrides to include or exclude single customers.")
+                message: "\(id) is decided by a rule. Use overrides to include or exclude single customers."
+            )
         }
         try checkCount(add.count + remove.count)
         let bitmaps = shared.index.bitmaps[Int(cohort.number)]
         var result = ListChangeResult(
-            cohort: shared.view(of: cohort), sequence: sequence, added: 0, alreadyListed: 0, removed: 0, notListed: 0,
-            unknownCustomers: [], invalidIDs: [])
+            cohort: shared.view(of: cohort),
+            sequence: sequence,
+            added: 0,
+            alreadyListed: 0,
+            removed: 0,
+            notListed: 0,
+            unknownCustomers: [],
+            invalidIDs: []
+        )
         var wanted: [Ordinal: Bool] = [:]
         for (ids, present) in [(add, true), (remove, false)] {
             for customer in ids {
@@ -88,11 +107,13 @@ extension Committer {
         }
         if assignments.isEmpty { return result }
         let target = try memberships(
-            of: assignments.map(\.ordinal), in: cohort,
+            of: assignments.map(\.ordinal),
+            in: cohort,
             override: {
                 bitmaps.include.contains($0) ? .include : bitmaps.exclude.contains($0) ? .exclude : nil
             },
-            listed: { wanted[$0] ?? false })
+            listed: { wanted[$0] ?? false }
+        )
         let change = try commit(.assignmentsChanged(assignments), moves(to: target, cohort, .list), context)
         result.cohort = change.cohort
         result.sequence = change.sequence
@@ -108,7 +129,9 @@ extension Committer {
 
     /// What the customers become, with the given overrides and list.
     private func memberships(
-        of ordinals: [Ordinal], in cohort: CohortRecord, override: (Ordinal) -> AssignmentKind?,
+        of ordinals: [Ordinal],
+        in cohort: CohortRecord,
+        override: (Ordinal) -> AssignmentKind?,
         listed: (Ordinal) -> Bool
     ) throws(DomainError) -> [Ordinal: Membership] {
         var result: [Ordinal: Membership] = [:]
@@ -139,7 +162,9 @@ extension Committer {
 
     /// Those of the memberships that differ from what the customers are.
     private func moves(
-        to target: [Ordinal: Membership], _ cohort: CohortRecord, _ cause: TransitionCause
+        to target: [Ordinal: Membership],
+        _ cohort: CohortRecord,
+        _ cause: TransitionCause
     ) -> BulkChange {
         let bitmaps = shared.index.bitmaps[Int(cohort.number)]
         let (toIn, toOut, toUnknown) = (ChunkedBitmap(), ChunkedBitmap(), ChunkedBitmap())
@@ -156,7 +181,13 @@ extension Committer {
             }
         }
         return BulkChange(
-            stage: sequence + 1, cohort: cohort.number, version: cohort.version, cause: cause, toIn: toIn,
-            toOut: toOut, toUnknown: toUnknown)
+            stage: sequence + 1,
+            cohort: cohort.number,
+            version: cohort.version,
+            cause: cause,
+            toIn: toIn,
+            toOut: toOut,
+            toUnknown: toUnknown
+        )
     }
 }

@@ -1,26 +1,36 @@
 /// Changes that concern attributes, cohorts or many customers: each is committed alone.
 extension Committer {
     func declareAttribute(
-        name: String, type: AttributeType, _ context: WriteContext
+        name: String,
+        type: AttributeType,
+        _ context: WriteContext
     ) throws(DomainError) -> DeclareResult {
         if let problem = InputRules.attributeName(name) { throw .invalid("name", problem) }
         if let slot = catalog.slots[name] {
             let existing = catalog.attributes[slot]
             guard existing.type == type else {
                 throw .alreadyExists(
-                    resourceType: "attribute", name: name,
-                    message: "'\(name)' is declared \(existing.type.name); a declaration cannot be changed")
+                    resourceType: "attribute",
+                    name: name,
+                    message: "'\(name)' is declared \(existing.type.name); a declaration cannot be changed"
+                )
             }
             return DeclareResult(declaration: existing, sequence: sequence, created: false)
         }
         let limit = configuration.maximumAttributes
         guard catalog.attributes.count < limit else {
             throw .resourceExhausted(
-                limit: "maximum_attributes", message: "\(limit) attributes are declared, the most there can be.",
-                retryAfter: nil)
+                limit: "maximum_attributes",
+                message: "\(limit) attributes are declared, the most there can be.",
+                retryAfter: nil
+            )
         }
         let declaration = AttributeDeclaration(
-            name: name, type: type, slot: catalog.attributes.count, declaredAt: sequence + 1)
+            name: name,
+            type: type,
+            slot: catalog.attributes.count,
+            declaredAt: sequence + 1
+        )
         let entry = entry(.attributeDeclared(declaration), context)
         try persist([row(entry)])
         var changes = changes(for: entry)
@@ -31,24 +41,42 @@ extension Committer {
     }
 
     func createCohort(
-        _ definition: CohortDefinition, _ context: WriteContext
+        _ definition: CohortDefinition,
+        _ context: WriteContext
     ) throws(DomainError) -> CohortChangeResult {
         try check(definition)
         let time = commitTime()
         let rule = definition.kind == .rule ? definition.rule : nil
         let cohort = CohortRecord(
-            number: CohortNumber(catalog.cohorts.count), id: definition.id, kind: definition.kind,
-            failPolicy: definition.failPolicy, description: definition.description, state: .active, createdAt: time,
+            number: CohortNumber(catalog.cohorts.count),
+            id: definition.id,
+            kind: definition.kind,
+            failPolicy: definition.failPolicy,
+            description: definition.description,
+            state: .active,
+            createdAt: time,
             updatedAt: time,
             versions: [
                 CohortVersion(
-                    number: 1, rule: rule, sequence: sequence + 1, createdAt: time, principal: context.principal)
-            ])
+                    number: 1,
+                    rule: rule,
+                    sequence: sequence + 1,
+                    createdAt: time,
+                    principal: context.principal
+                )
+            ]
+        )
         var target = MembershipBuilder.Result()
         if let rule { target = try build(try rules.compile(rule, cohort: cohort, version: 1)) }
         let change = BulkChange(
-            stage: sequence + 1, cohort: cohort.number, version: 1, cause: .rule, toIn: target.members,
-            toOut: ChunkedBitmap(), toUnknown: target.unknown)
+            stage: sequence + 1,
+            cohort: cohort.number,
+            version: 1,
+            cause: .rule,
+            toIn: target.members,
+            toOut: ChunkedBitmap(),
+            toUnknown: target.unknown
+        )
         return try commit(.cohortCreated(cohort), change, context)
     }
 
@@ -57,7 +85,9 @@ extension Committer {
         let cohort = try catalog.cohort(id)
         guard cohort.kind == .rule else {
             throw .failedPrecondition(
-                code: "NOT_A_RULE_COHORT", message: "\(id) is a list; it has no rule. Change its members instead.")
+                code: "NOT_A_RULE_COHORT",
+                message: "\(id) is a list; it has no rule. Change its members instead."
+            )
         }
         let version = cohort.version + 1
         let compiled = try rules.compile(rule, cohort: cohort, version: version)
@@ -77,8 +107,12 @@ extension Committer {
         let cohort = try catalog.cohort(id)
         let bitmaps = shared.index.bitmaps[Int(cohort.number)]
         let change = difference(
-            from: bitmaps, to: MembershipBuilder.Result(), cohort: cohort.number, version: cohort.version,
-            cause: .cohort)
+            from: bitmaps,
+            to: MembershipBuilder.Result(),
+            cohort: cohort.number,
+            version: cohort.version,
+            cause: .cohort
+        )
         return try commit(.cohortArchived(cohort.number), change, context)
     }
 
@@ -86,8 +120,12 @@ extension Committer {
 
     func build(_ rule: CompiledRule) throws(DomainError) -> MembershipBuilder.Result {
         let builder = MembershipBuilder(
-            store: shared.store, pending: shared.pending.snapshot(), nextOrdinal: nextOrdinal,
-            slots: catalog.attributes.count, threads: configuration.loadThreads)
+            store: shared.store,
+            pending: shared.pending.snapshot(),
+            nextOrdinal: nextOrdinal,
+            slots: catalog.attributes.count,
+            threads: configuration.loadThreads
+        )
         do {
             return try builder.build(rule)
         } catch {
@@ -97,8 +135,11 @@ extension Committer {
 
     /// What has to change for a cohort to hold `target`, which is used up.
     func difference(
-        from bitmaps: MembershipIndex.CohortBitmaps, to target: MembershipBuilder.Result, cohort: CohortNumber,
-        version: UInt32, cause: TransitionCause
+        from bitmaps: MembershipIndex.CohortBitmaps,
+        to target: MembershipBuilder.Result,
+        cohort: CohortNumber,
+        version: UInt32,
+        cause: TransitionCause
     ) -> BulkChange {
         let toOut = bitmaps.members.copy()
         toOut.formUnion(bitmaps.unknown)
@@ -107,13 +148,21 @@ extension Committer {
         target.members.subtract(bitmaps.members)
         target.unknown.subtract(bitmaps.unknown)
         return BulkChange(
-            stage: sequence + 1, cohort: cohort, version: version, cause: cause, toIn: target.members, toOut: toOut,
-            toUnknown: target.unknown)
+            stage: sequence + 1,
+            cohort: cohort,
+            version: version,
+            cause: cause,
+            toIn: target.members,
+            toOut: toOut,
+            toUnknown: target.unknown
+        )
     }
 
     /// Commits a change of one cohort with the memberships that it moves: one by one where they are few, else staged.
     func commit(
-        _ change: LogEntry.Change, _ memberships: BulkChange, _ context: WriteContext
+        _ change: LogEntry.Change,
+        _ memberships: BulkChange,
+        _ context: WriteContext
     ) throws(DomainError) -> CohortChangeResult {
         var entry = entry(change, context)
         var loaded: [Ordinal: Loaded] = [:]
@@ -150,8 +199,13 @@ extension Committer {
         publishCatalog()
         publish([entry], changes, bulk: isBulk ? memberships : nil)
         return CohortChangeResult(
-            cohort: shared.view(of: catalog.cohorts[Int(memberships.cohort)]), sequence: sequence, changed: true,
-            entered: memberships.toIn.count, left: left, newlyUnknown: memberships.toUnknown.count)
+            cohort: shared.view(of: catalog.cohorts[Int(memberships.cohort)]),
+            sequence: sequence,
+            changed: true,
+            entered: memberships.toIn.count,
+            left: left,
+            newlyUnknown: memberships.toUnknown.count
+        )
     }
 
     /// Applies to catalogue and rules what an entry says; the same for a new entry and for one replayed.
@@ -159,7 +213,11 @@ extension Committer {
         switch entry.change {
         case .attributeDeclared(let given):
             let declaration = AttributeDeclaration(
-                name: given.name, type: given.type, slot: given.slot, declaredAt: entry.sequence)
+                name: given.name,
+                type: given.type,
+                slot: given.slot,
+                declaredAt: entry.sequence
+            )
             catalog.declare(declaration)
             rules.declare(catalog.attributes)
             changes.attributes.append(declaration)
@@ -168,16 +226,25 @@ extension Committer {
             cohort.updatedAt = entry.time
             cohort.versions = [
                 CohortVersion(
-                    number: 1, rule: cohort.rule, sequence: entry.sequence, createdAt: entry.time,
-                    principal: entry.principal)
+                    number: 1,
+                    rule: cohort.rule,
+                    sequence: entry.sequence,
+                    createdAt: entry.time,
+                    principal: entry.principal
+                )
             ]
             replace(cohort, &changes)
         case .ruleUpdated(let number, let version, let rule):
             var cohort = catalog.cohorts[Int(number)]
             cohort.versions.append(
                 CohortVersion(
-                    number: version, rule: rule, sequence: entry.sequence, createdAt: entry.time,
-                    principal: entry.principal))
+                    number: version,
+                    rule: rule,
+                    sequence: entry.sequence,
+                    createdAt: entry.time,
+                    principal: entry.principal
+                )
+            )
             cohort.updatedAt = entry.time
             replace(cohort, &changes)
         case .cohortArchived(let number):
@@ -217,8 +284,12 @@ extension Committer {
 
     func entry(_ change: LogEntry.Change, _ context: WriteContext) -> LogEntry {
         LogEntry(
-            sequence: sequence + 1, time: commitTime(), principal: context.principal, method: context.method,
-            change: change)
+            sequence: sequence + 1,
+            time: commitTime(),
+            principal: context.principal,
+            method: context.method,
+            change: change
+        )
     }
 
     func row(_ entry: LogEntry) -> LogRow {
@@ -231,7 +302,13 @@ extension Committer {
 
     func unchanged(_ cohort: CohortRecord) -> CohortChangeResult {
         CohortChangeResult(
-            cohort: shared.view(of: cohort), sequence: sequence, changed: false, entered: 0, left: 0, newlyUnknown: 0)
+            cohort: shared.view(of: cohort),
+            sequence: sequence,
+            changed: false,
+            entered: 0,
+            left: 0,
+            newlyUnknown: 0
+        )
     }
 
     private func transitions(of change: BulkChange) -> [Transition] {
@@ -246,8 +323,14 @@ extension Committer {
                     } else if bitmaps?.unknown.contains(ordinal) ?? false { .unknown } else { .out }
                 result.append(
                     Transition(
-                        ordinal: ordinal, cohort: change.cohort, from: from, to: to, version: change.version,
-                        cause: change.cause))
+                        ordinal: ordinal,
+                        cohort: change.cohort,
+                        from: from,
+                        to: to,
+                        version: change.version,
+                        cause: change.cause
+                    )
+                )
             }
         }
         return result
@@ -270,7 +353,9 @@ extension Committer {
             violations.append(
                 FieldViolation(
                     field: "description",
-                    description: "has \(definition.description.utf8.count) bytes; at most \(limit) are allowed"))
+                    description: "has \(definition.description.utf8.count) bytes; at most \(limit) are allowed"
+                )
+            )
         }
         switch (definition.kind, definition.rule) {
         case (.rule, nil):
@@ -283,16 +368,19 @@ extension Committer {
         if let number = catalog.numbers[definition.id] {
             let archived = catalog.cohorts[Int(number)].state == .archived
             throw .alreadyExists(
-                resourceType: "cohort", name: definition.id,
+                resourceType: "cohort",
+                name: definition.id,
                 message: archived
                     ? "\(definition.id) existed and was archived; ids are never used again"
-                    : "\(definition.id) exists already")
+                    : "\(definition.id) exists already"
+            )
         }
         guard catalog.cohorts.count < configuration.maximumCohorts else {
             throw .resourceExhausted(
                 limit: "maximum_cohorts",
                 message: "\(configuration.maximumCohorts) cohorts have been created, the most there can be.",
-                retryAfter: nil)
+                retryAfter: nil
+            )
         }
     }
 }
@@ -302,9 +390,19 @@ extension EngineShared {
     func view(of cohort: CohortRecord) -> CohortView {
         let counts = index.counts(cohort.number)
         return CohortView(
-            id: cohort.id, kind: cohort.kind, failPolicy: cohort.failPolicy, rule: cohort.rule,
-            version: cohort.version, state: cohort.state, createdAt: cohort.createdAt, updatedAt: cohort.updatedAt,
-            members: counts.members, unknown: counts.unknown, includeCount: counts.include,
-            excludeCount: counts.exclude, description: cohort.description)
+            id: cohort.id,
+            kind: cohort.kind,
+            failPolicy: cohort.failPolicy,
+            rule: cohort.rule,
+            version: cohort.version,
+            state: cohort.state,
+            createdAt: cohort.createdAt,
+            updatedAt: cohort.updatedAt,
+            members: counts.members,
+            unknown: counts.unknown,
+            includeCount: counts.include,
+            excludeCount: counts.exclude,
+            description: cohort.description
+        )
     }
 }

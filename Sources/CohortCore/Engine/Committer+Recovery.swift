@@ -1,3 +1,5 @@
+import Synchronization
+
 /// From what the store holds back to where the engine was: tables, then the log's tail.
 extension Committer {
     func recover() throws(StoreError) {
@@ -32,12 +34,14 @@ extension Committer {
             throw .refused(
                 "the tables hold sequence \(applied) but the change log ends at \(last): the log was lost, replaced or "
                     + "restored from an older copy. Put back the log that belongs to these tables, or restore both "
-                    + "from one backup")
+                    + "from one backup"
+            )
         }
         if last > 0, first > applied + 1 {
             throw .refused(
                 "the tables end at sequence \(applied) but the change log begins at \(first): entries in between are "
-                    + "missing. Put back the tables that belong to this log, or restore both from one backup")
+                    + "missing. Put back the tables that belong to this log, or restore both from one backup"
+            )
         }
     }
 
@@ -57,7 +61,8 @@ extension Committer {
             guard row.sequence == sequence + UInt64(i) + 1 else {
                 throw .refused(
                     "the change log has a gap: \(row.sequence) follows \(sequence + UInt64(i)). Restore log and tables "
-                        + "from one backup")
+                        + "from one backup"
+                )
             }
             do throws(CodecError) {
                 entries.append(try row.decoded())
@@ -131,7 +136,9 @@ private struct ReplayedCustomers {
     private var closedByFold: [ClosedInterval] = []
 
     mutating func apply(
-        _ entry: LogEntry, _ bulks: [AppliedBulk], _ changes: inout PendingChanges
+        _ entry: LogEntry,
+        _ bulks: [AppliedBulk],
+        _ changes: inout PendingChanges
     ) throws(StoreError) {
         var touched = Set(entry.transitions.map(\.ordinal))
         switch entry.change {
@@ -139,7 +146,9 @@ private struct ReplayedCustomers {
             touched.insert(put.ordinal)
             if let id = put.newID {
                 customers[put.ordinal] = Customer(
-                    record: CustomerRecord(createdSequence: entry.sequence, createdAt: entry.time), newID: id)
+                    record: CustomerRecord(createdSequence: entry.sequence, createdAt: entry.time),
+                    newID: id
+                )
                 nextOrdinal = max(nextOrdinal, put.ordinal + 1)
             }
             // Before the attributes, as when it was committed.
@@ -154,8 +163,10 @@ private struct ReplayedCustomers {
         }
         for transition in entry.transitions {
             if let closed = customers[transition.ordinal]?.record.move(
-                transition, sequence: entry.sequence, time: entry.time)
-            {
+                transition,
+                sequence: entry.sequence,
+                time: entry.time
+            ) {
                 changes.closed.append(closed)
             }
         }
@@ -163,7 +174,10 @@ private struct ReplayedCustomers {
     }
 
     private mutating func fold(
-        _ ordinals: Set<Ordinal>, before entry: LogEntry, _ bulks: [AppliedBulk], _ changes: inout PendingChanges
+        _ ordinals: Set<Ordinal>,
+        before entry: LogEntry,
+        _ bulks: [AppliedBulk],
+        _ changes: inout PendingChanges
     ) {
         let earlier = bulks.last.map { $0.sequence < entry.sequence } ?? true ? bulks : Array(bulks.dropLast())
         for ordinal in ordinals {

@@ -141,8 +141,11 @@ private struct RowGroup {
         guard nextOrdinal < limit else {
             return .failure(
                 .resourceExhausted(
-                    limit: "maximum_customers", message: "The store holds \(limit) customers, the most it can.",
-                    retryAfter: nil))
+                    limit: "maximum_customers",
+                    message: "The store holds \(limit) customers, the most it can.",
+                    retryAfter: nil
+                )
+            )
         }
         let ordinal = nextOrdinal
         var record = CustomerRecord(createdSequence: sequence + 1, createdAt: time)
@@ -164,7 +167,10 @@ private struct RowGroup {
 
     /// How memberships change when the rules that `concerns` picks are run over the record.
     private func transitions(
-        of record: CustomerRecord, _ ordinal: Ordinal, isNew: Bool, where concerns: (CompiledRule) -> Bool
+        of record: CustomerRecord,
+        _ ordinal: Ordinal,
+        isNew: Bool,
+        where concerns: (CompiledRule) -> Bool
     ) -> [Transition] {
         var result: [Transition] = []
         var isLoaded = false
@@ -180,8 +186,14 @@ private struct RowGroup {
             guard from != to else { continue }
             result.append(
                 Transition(
-                    ordinal: ordinal, cohort: rule.cohort, from: from, to: to, version: rule.version,
-                    cause: .attribute))
+                    ordinal: ordinal,
+                    cohort: rule.cohort,
+                    from: from,
+                    to: to,
+                    version: rule.version,
+                    cause: .attribute
+                )
+            )
         }
         return result
     }
@@ -192,14 +204,16 @@ private struct RowGroup {
             return .invalid(
                 "attributes",
                 "would give the customer \(record.attributes.count) attributes; at most "
-                    + "\(configuration.maximumAttributesPerCustomer) are allowed")
+                    + "\(configuration.maximumAttributesPerCustomer) are allowed"
+            )
         }
         let size = record.estimatedBytes
         if size > configuration.maximumRecordBytes {
             return .invalid(
                 "attributes",
                 "would make the customer's record about \(size) bytes; at most \(configuration.maximumRecordBytes) "
-                    + "are allowed")
+                    + "are allowed"
+            )
         }
         return nil
     }
@@ -209,12 +223,18 @@ private struct RowGroup {
     private mutating func erase(_ id: [UInt8], _ context: WriteContext) -> Result<PutResult, DomainError> {
         guard let ordinal = ordinal(of: id), var record = working[ordinal]?.record else {
             return .failure(
-                .notFound(resourceType: "customer", name: String(decoding: id, as: UTF8.self), suggestion: nil))
+                .notFound(resourceType: "customer", name: String(decoding: id, as: UTF8.self), suggestion: nil)
+            )
         }
         let transitions = record.intervals.map { open in
             Transition(
-                ordinal: ordinal, cohort: open.cohort, from: open.membership, to: .out,
-                version: committer.catalog.cohorts[Int(open.cohort)].version, cause: .erase)
+                ordinal: ordinal,
+                cohort: open.cohort,
+                from: open.membership,
+                to: .out,
+                version: committer.catalog.cohorts[Int(open.cohort)].version,
+                cause: .erase
+            )
         }
         let result = append(.customerErased(ordinal), transitions, to: &record, .updated, context)
         record.attributes = []
@@ -228,13 +248,21 @@ private struct RowGroup {
     // MARK: Entries
 
     private mutating func append(
-        _ change: LogEntry.Change, _ transitions: [Transition], to record: inout CustomerRecord, _ outcome: PutOutcome,
+        _ change: LogEntry.Change,
+        _ transitions: [Transition],
+        to record: inout CustomerRecord,
+        _ outcome: PutOutcome,
         _ context: WriteContext
     ) -> PutResult {
         sequence += 1
         let entry = LogEntry(
-            sequence: sequence, time: time, principal: context.principal, method: context.method, change: change,
-            transitions: transitions)
+            sequence: sequence,
+            time: time,
+            principal: context.principal,
+            method: context.method,
+            change: change,
+            transitions: transitions
+        )
         record.sequence = sequence
         var result = PutResult(sequence: sequence, outcome: outcome)
         for transition in transitions {
@@ -307,8 +335,14 @@ extension CustomerRecord {
     /// Applies one change of membership.
     mutating func move(_ transition: Transition, sequence: UInt64, time: Timestamp) -> ClosedInterval? {
         move(
-            ordinal: transition.ordinal, cohort: transition.cohort, to: transition.to, version: transition.version,
-            cause: transition.cause, sequence: sequence, time: time)
+            ordinal: transition.ordinal,
+            cohort: transition.cohort,
+            to: transition.to,
+            version: transition.version,
+            cause: transition.cause,
+            sequence: sequence,
+            time: time
+        )
     }
 }
 

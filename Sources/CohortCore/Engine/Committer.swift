@@ -1,3 +1,5 @@
+import Synchronization
+
 /// The single writer: takes writes in order, makes them entries, has the store keep them, and only then lets anyone see.
 ///
 /// All of its state belongs to one thread: the one that starts the engine, until the committer's own takes over.
@@ -54,7 +56,9 @@ final class Committer: @unchecked Sendable {
             switch lookup {
             case .absent: stored.append(ordinal)
             case .erased: break
-            case .record(let bytes): result[ordinal] = try bytes.withUnsafeRecord { try decode($0, ordinal) }
+            case .record(let bytes):
+                result[ordinal] = try bytes.withUnsafeRecord { (bytes) throws(StoreError) in try decode(bytes, ordinal)
+                }
             }
         }
         guard !stored.isEmpty else { return result }
@@ -133,8 +137,10 @@ final class Committer: @unchecked Sendable {
 
     func storeUnavailable(_ consequence: String) -> DomainError {
         .unavailable(
-            reason: UnavailableReason.storeUnavailable, message: "The store does not answer. \(consequence)",
-            retryAfter: configuration.retryAfter)
+            reason: UnavailableReason.storeUnavailable,
+            message: "The store does not answer. \(consequence)",
+            retryAfter: configuration.retryAfter
+        )
     }
 
     /// What reading the store failed with, as an answer: nothing has been written then.

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Reads single customers from what is pending or stored. Blocks on the store.
 struct CustomerReader: Sendable {
     let shared: EngineShared
@@ -17,8 +19,11 @@ struct CustomerReader: Sendable {
             if case .corrupt = error { return .failure(.dataLoss(message: "The stored record cannot be read.")) }
             return .failure(
                 .unavailable(
-                    reason: UnavailableReason.storeUnavailable, message: "The store does not answer.",
-                    retryAfter: shared.configuration.retryAfter))
+                    reason: UnavailableReason.storeUnavailable,
+                    message: "The store does not answer.",
+                    retryAfter: shared.configuration.retryAfter
+                )
+            )
         }
     }
 
@@ -44,7 +49,8 @@ struct CustomerReader: Sendable {
     private func read(_ ordinal: Ordinal) throws(StoreError) -> CustomerRecord? {
         switch shared.pending.lookup(ordinal) {
         case .erased: return nil
-        case .record(let bytes): return try bytes.withUnsafeRecord { try Self.decode($0, ordinal) }
+        case .record(let bytes):
+            return try bytes.withUnsafeRecord { (bytes) throws(StoreError) in try Self.decode(bytes, ordinal) }
         case .absent:
             var record: CustomerRecord?
             try shared.store.readCustomers([ordinal]) { (_, bytes) throws(StoreError) in

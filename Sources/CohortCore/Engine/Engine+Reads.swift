@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Reads: from memory, at an exact sequence.
 extension Engine {
     /// Whether `customer` is in `cohort`, from memory. `.wait` where the sequence is not reached or the answer is
@@ -5,7 +7,9 @@ extension Engine {
     ///
     /// - Throws: `.notFound` for a cohort that does not exist, `.invalidArgument` for a malformed id, `.unavailable`.
     package func checkMembership(
-        customer: String, cohort: String, minSequence: UInt64 = 0
+        customer: String,
+        cohort: String,
+        minSequence: UInt64 = 0
     ) throws(DomainError) -> CheckAttempt {
         let found = try membership(customer, cohort)
         if found.sequence < minSequence || found.reason == .ruleError { return .wait }
@@ -14,7 +18,10 @@ extension Engine {
 
     /// As `checkMembership`, waiting for the sequence until `deadline` and at most the configured time.
     package func checkMembershipWaiting(
-        customer: String, cohort: String, minSequence: UInt64 = 0, includeSince: Bool = false,
+        customer: String,
+        cohort: String,
+        minSequence: UInt64 = 0,
+        includeSince: Bool = false,
         deadline: ContinuousClock.Instant
     ) async throws(DomainError) -> MembershipAnswer {
         try await waitForSequence(minSequence, deadline: deadline)
@@ -41,14 +48,17 @@ extension Engine {
 
     /// All cohorts that `customer` is IN or UNKNOWN in, from memory.
     package func cohorts(
-        ofCustomer customer: String, minSequence: UInt64 = 0
+        ofCustomer customer: String,
+        minSequence: UInt64 = 0
     ) throws(DomainError) -> Attempt<CustomerCohorts> {
         let found = try memberships(of: customer)
         return found.sequence < minSequence ? .wait : .answer(found)
     }
 
     package func cohortsWaiting(
-        ofCustomer customer: String, minSequence: UInt64 = 0, deadline: ContinuousClock.Instant
+        ofCustomer customer: String,
+        minSequence: UInt64 = 0,
+        deadline: ContinuousClock.Instant
     ) async throws(DomainError) -> CustomerCohorts {
         try await waitForSequence(minSequence, deadline: deadline)
         return try memberships(of: customer)
@@ -56,14 +66,17 @@ extension Engine {
 
     /// How many customers `cohort` holds, from memory.
     package func countMembers(
-        cohort: String, minSequence: UInt64 = 0
+        cohort: String,
+        minSequence: UInt64 = 0
     ) throws(DomainError) -> Attempt<MemberCount> {
         let count = try count(cohort)
         return count.sequence < minSequence ? .wait : .answer(count)
     }
 
     package func countMembersWaiting(
-        cohort: String, minSequence: UInt64 = 0, deadline: ContinuousClock.Instant
+        cohort: String,
+        minSequence: UInt64 = 0,
+        deadline: ContinuousClock.Instant
     ) async throws(DomainError) -> MemberCount {
         try await waitForSequence(minSequence, deadline: deadline)
         return try count(cohort)
@@ -73,7 +86,10 @@ extension Engine {
     ///
     /// - Parameter cursor: where an earlier snapshot stopped, to go on behind it in a fresh one; empty for the start.
     package func members(
-        cohort: String, state: Membership = .in, minSequence: UInt64 = 0, cursor: [UInt8] = [],
+        cohort: String,
+        state: Membership = .in,
+        minSequence: UInt64 = 0,
+        cursor: [UInt8] = [],
         deadline: ContinuousClock.Instant
     ) async throws(DomainError) -> MemberSnapshot {
         guard state != .out else {
@@ -89,15 +105,21 @@ extension Engine {
         let start =
             cursor.isEmpty ? 0 : try MemberCursor(cursor).start(cohort: found.number, state: state, in: found.sequence)
         return MemberSnapshot(
-            shared: shared, bitmap: found.bitmap, sequence: found.sequence, cohort: found.number, state: state,
-            start: start)
+            shared: shared,
+            bitmap: found.bitmap,
+            sequence: found.sequence,
+            cohort: found.number,
+            state: state,
+            start: start
+        )
     }
 
     /// Returns once reads see `sequence`.
     ///
     /// - Throws: `.unavailable(SEQUENCE_NOT_REACHED)` at the deadline, or after the configured longest wait.
     package func waitForSequence(
-        _ sequence: UInt64, deadline: ContinuousClock.Instant
+        _ sequence: UInt64,
+        deadline: ContinuousClock.Instant
     ) async throws(DomainError) {
         try shared.requireReadable()
         if shared.waiters.current >= sequence { return }
@@ -107,7 +129,8 @@ extension Engine {
             throw .unavailable(
                 reason: UnavailableReason.sequenceNotReached,
                 message: "Sequence \(sequence) is not reached; the latest is \(shared.waiters.current).",
-                retryAfter: configuration.retryAfter)
+                retryAfter: configuration.retryAfter
+            )
         }
     }
 
@@ -115,7 +138,9 @@ extension Engine {
     ///
     /// - Throws: `.notFound` for a customer never seen or erased.
     package func customer(
-        id: String, minSequence: UInt64 = 0, deadline: ContinuousClock.Instant
+        id: String,
+        minSequence: UInt64 = 0,
+        deadline: ContinuousClock.Instant
     ) async throws(DomainError) -> CustomerView {
         try await waitForSequence(minSequence, deadline: deadline)
         while true {
@@ -129,7 +154,8 @@ extension Engine {
                     throw .unavailable(
                         reason: UnavailableReason.sequenceNotReached,
                         message: "The customer changes faster than it can be read.",
-                        retryAfter: configuration.retryAfter)
+                        retryAfter: configuration.retryAfter
+                    )
                 }
                 if let record { try await waitForSequence(record.sequence, deadline: deadline) }
                 continue
@@ -140,10 +166,16 @@ extension Engine {
                 attributes: record.attributes.compactMap { attribute in
                     attribute.value.map {
                         AttributeView(
-                            name: catalog.attributes[attribute.slot].name, value: $0, eventTime: attribute.eventTime)
+                            name: catalog.attributes[attribute.slot].name,
+                            value: $0,
+                            eventTime: attribute.eventTime
+                        )
                     }
                 },
-                cohorts: cohorts.memberships, sequence: cohorts.sequence, createdAt: record.createdAt)
+                cohorts: cohorts.memberships,
+                sequence: cohorts.sequence,
+                createdAt: record.createdAt
+            )
         }
     }
 
@@ -157,7 +189,9 @@ extension Engine {
         let found = customer.withUTF8 { customer in
             cohort.withUTF8 { cohort in
                 shared.index.membership(
-                    customer: UnsafeRawBufferPointer(customer), cohort: UnsafeRawBufferPointer(cohort))
+                    customer: UnsafeRawBufferPointer(customer),
+                    cohort: UnsafeRawBufferPointer(cohort)
+                )
             }
         }
         guard let found else {
@@ -181,7 +215,11 @@ extension Engine {
             shared.index.memberships(customer: UnsafeRawBufferPointer(id)) { _, cohort, membership, version in
                 memberships.append(
                     CohortMembership(
-                        cohort: String(decoding: cohort, as: UTF8.self), membership: membership, version: version))
+                        cohort: String(decoding: cohort, as: UTF8.self),
+                        membership: membership,
+                        version: version
+                    )
+                )
             }
         }
         if ordinal == nil { try checkCustomerID(customer) }
@@ -218,7 +256,13 @@ extension Engine {
 extension MembershipAnswer {
     fileprivate init(_ found: IndexedMembership) {
         self.init(
-            membership: found.membership, member: found.member, reason: found.reason, sequence: found.sequence,
-            cohortVersion: found.version, since: nil, detail: "")
+            membership: found.membership,
+            member: found.member,
+            reason: found.reason,
+            sequence: found.sequence,
+            cohortVersion: found.version,
+            since: nil,
+            detail: ""
+        )
     }
 }

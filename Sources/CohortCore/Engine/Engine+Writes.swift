@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Writes: durable and visible when they return.
 extension Engine {
     package func put(_ put: CustomerPut, context: WriteContext) async throws(DomainError) -> PutResult {
@@ -9,7 +11,8 @@ extension Engine {
     ///
     /// - Throws: only what concerns the whole batch: too many rows, a full queue, the store, shutdown.
     package func put(
-        batch: [CustomerPut], context: WriteContext
+        batch: [CustomerPut],
+        context: WriteContext
     ) async throws(DomainError) -> [Result<PutResult, DomainError>] {
         let limit = configuration.maximumBatchRows
         guard batch.count <= limit else {
@@ -41,7 +44,9 @@ extension Engine {
 
     /// - Throws: `.alreadyExists` when it is declared with another type.
     package func declareAttribute(
-        name: String, type: AttributeType, context: WriteContext
+        name: String,
+        type: AttributeType,
+        context: WriteContext
     ) async throws(DomainError) -> DeclareResult {
         let context = context.bounded
         return try await alone { committer throws(DomainError) in
@@ -51,7 +56,8 @@ extension Engine {
 
     /// - Throws: `.alreadyExists` also for the id of an archived cohort, `.ruleRejected` for a rule that does not compile.
     package func createCohort(
-        _ definition: CohortDefinition, context: WriteContext
+        _ definition: CohortDefinition,
+        context: WriteContext
     ) async throws(DomainError) -> CohortChangeResult {
         let context = context.bounded
         return try await alone { committer throws(DomainError) in try committer.createCohort(definition, context) }
@@ -60,7 +66,9 @@ extension Engine {
     /// Publishes `rule` as the next version of a rule cohort, everyone re-evaluated, in one step. The rule that serves
     /// already changes nothing.
     package func updateRule(
-        cohort: String, rule: String, context: WriteContext
+        cohort: String,
+        rule: String,
+        context: WriteContext
     ) async throws(DomainError) -> CohortChangeResult {
         let context = context.bounded
         return try await alone { committer throws(DomainError) in
@@ -71,7 +79,11 @@ extension Engine {
     /// Adds to the customers that are IN (`include`) or OUT (`exclude`) whatever the rule or the list says, or gives
     /// them back to it (`clear`). A customer has at most one override in a cohort; naming one twice is refused.
     package func setOverrides(
-        cohort: String, include: [String], exclude: [String], clear: [String], context: WriteContext
+        cohort: String,
+        include: [String],
+        exclude: [String],
+        clear: [String],
+        context: WriteContext
     ) async throws(DomainError) -> CohortChangeResult {
         let context = context.bounded
         return try await alone { committer throws(DomainError) in
@@ -81,7 +93,10 @@ extension Engine {
 
     /// Adds to and removes from a static cohort's list. Ids of no known customer are reported, not refused.
     package func changeList(
-        cohort: String, add: [String], remove: [String], context: WriteContext
+        cohort: String,
+        add: [String],
+        remove: [String],
+        context: WriteContext
     ) async throws(DomainError) -> ListChangeResult {
         let context = context.bounded
         return try await alone { committer throws(DomainError) in
@@ -100,12 +115,15 @@ extension Engine {
     private func resolver() throws(DomainError) -> PutResolver {
         try shared.requireReadable()
         return PutResolver(
-            catalog: shared.published.withLock { $0.catalog }, configuration: configuration,
-            now: shared.environment.now())
+            catalog: shared.published.withLock { $0.catalog },
+            configuration: configuration,
+            now: shared.environment.now()
+        )
     }
 
     private func submit(
-        _ rows: [RowOperation], _ context: WriteContext
+        _ rows: [RowOperation],
+        _ context: WriteContext
     ) async throws(DomainError) -> [Result<PutResult, DomainError>] {
         let result = await withCheckedContinuation { continuation in
             let request = RowsRequest(rows: rows, context: context.bounded) { continuation.resume(returning: $0) }

@@ -22,7 +22,9 @@ package final class Engine: Sendable {
     ///   - store: owned by the engine from `start` to `shutdown`.
     ///   - environment: clock and log.
     package init(
-        store: any Store, configuration: EngineConfiguration = .init(), environment: EngineEnvironment = .init()
+        store: any Store,
+        configuration: EngineConfiguration = .init(),
+        environment: EngineEnvironment = .init()
     ) {
         shared = EngineShared(store: store, configuration: configuration, environment: environment)
         committer = Committer(shared: shared)
@@ -66,8 +68,10 @@ package final class Engine: Sendable {
         }
         shared.move(from: .loading, to: .serving)
         shared.log(
-            .info, "engine ready",
-            [("sequence", "\(committer.sequence)"), ("customers", "\(shared.index.size.customers)")])
+            .info,
+            "engine ready",
+            [("sequence", "\(committer.sequence)"), ("customers", "\(shared.index.size.customers)")]
+        )
     }
 
     private func abandonStart(_ error: StoreError) -> DomainError {
@@ -111,10 +115,18 @@ package final class Engine: Sendable {
         let figures = shared.figures.withLock { $0 }
         let size = shared.index.size
         return EngineStatus(
-            state: shared.state, storeID: figures.storeID, sequence: shared.waiters.current,
-            appliedSequence: figures.appliedSequence, customers: size.customers, queueDepth: shared.queue.depth,
-            queueCapacity: shared.queue.capacity, indexBytes: size.bytes, pendingBytes: shared.pending.bytes,
-            storeBytes: shared.state == .stopped ? 0 : shared.store.sizeInBytes, problem: figures.problem)
+            state: shared.state,
+            storeID: figures.storeID,
+            sequence: shared.waiters.current,
+            appliedSequence: figures.appliedSequence,
+            customers: size.customers,
+            queueDepth: shared.queue.depth,
+            queueCapacity: shared.queue.capacity,
+            indexBytes: size.bytes,
+            pendingBytes: shared.pending.bytes,
+            storeBytes: shared.state == .stopped ? 0 : shared.store.sizeInBytes,
+            problem: figures.problem
+        )
     }
 
     package var catalog: Catalog {
@@ -129,7 +141,9 @@ package final class Engine: Sendable {
     func onReadThread<R: Sendable>(
         _ body: @escaping @Sendable () -> Result<R, DomainError>
     ) async throws(DomainError) -> R {
-        guard let readers = threads.withLock({ $0.readers }) else { try shared.requireReadable(); throw .internal(message: "no threads") }
+        guard let readers = threads.withLock({ $0.readers }) else {
+            try shared.requireReadable(); throw .internal(message: "no threads")
+        }
         return try await readers.run(body)
     }
 }

@@ -33,7 +33,9 @@ final class EngineShared: Sendable {
         self.environment = environment
         index = MembershipIndex(maximumCohorts: configuration.maximumCohorts)
         pending = PendingRecords(
-            flushRows: configuration.materializeRows, maximumBytes: configuration.maximumPendingBytes)
+            flushRows: configuration.materializeRows,
+            maximumBytes: configuration.maximumPendingBytes
+        )
         queue = SubmissionQueue(capacity: configuration.queueCapacity, retryAfter: configuration.retryAfter)
     }
 
@@ -45,7 +47,10 @@ final class EngineShared: Sendable {
     /// Moves on unless another state has come between.
     func move(from: EngineState, to: EngineState) {
         _ = stateValue.compareExchange(
-            expected: from.rawValue, desired: to.rawValue, ordering: .acquiringAndReleasing)
+            expected: from.rawValue,
+            desired: to.rawValue,
+            ordering: .acquiringAndReleasing
+        )
     }
 
     /// Throws while reads cannot be answered.
@@ -60,16 +65,22 @@ final class EngineShared: Sendable {
         switch state {
         case .loading:
             .unavailable(
-                reason: UnavailableReason.indexLoading, message: "The index is being loaded; try again shortly.",
-                retryAfter: .seconds(1))
+                reason: UnavailableReason.indexLoading,
+                message: "The index is being loaded; try again shortly.",
+                retryAfter: .seconds(1)
+            )
         case .failed:
             .unavailable(
-                reason: UnavailableReason.storeUnavailable, message: "The engine has stopped because of its store.",
-                retryAfter: nil)
+                reason: UnavailableReason.storeUnavailable,
+                message: "The engine has stopped because of its store.",
+                retryAfter: nil
+            )
         default:
             .unavailable(
-                reason: UnavailableReason.shuttingDown, message: "The server is stopping.",
-                retryAfter: configuration.retryAfter)
+                reason: UnavailableReason.shuttingDown,
+                message: "The server is stopping.",
+                retryAfter: configuration.retryAfter
+            )
         }
     }
 

@@ -59,7 +59,8 @@ struct IndexLoader {
     }
 
     private func scan(
-        _ range: ClosedRange<Ordinal>, _ bulks: [AppliedBulk]
+        _ range: ClosedRange<Ordinal>,
+        _ bulks: [AppliedBulk]
     ) throws(StoreError) -> [MembershipIndex.CohortBitmaps] {
         let part = index.bitmaps.map { _ in MembershipIndex.CohortBitmaps() }
         let lastBulk = bulks.last?.sequence ?? 0

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Brings the store's tables up to date behind the log, in batches.
 struct Materializer: Sendable {
     let shared: EngineShared

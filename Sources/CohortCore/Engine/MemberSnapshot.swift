@@ -18,7 +18,11 @@ package final class MemberSnapshot: @unchecked Sendable {
     private let next: Mutex<UInt64>
 
     init(
-        shared: EngineShared, bitmap: ChunkedBitmap, sequence: UInt64, cohort: CohortNumber, state: Membership,
+        shared: EngineShared,
+        bitmap: ChunkedBitmap,
+        sequence: UInt64,
+        cohort: CohortNumber,
+        state: Membership,
         start: UInt64
     ) {
         self.shared = shared
@@ -80,7 +84,11 @@ struct MemberCursor {
                 let cohort = try reader.varint32()
                 guard let state = Membership(rawValue: try reader.byte()) else { throw CodecError("unknown state") }
                 let cursor = MemberCursor(
-                    cohort: cohort, state: state, next: try reader.varint(), sequence: try reader.varint())
+                    cohort: cohort,
+                    state: state,
+                    next: try reader.varint(),
+                    sequence: try reader.varint()
+                )
                 try reader.expectEnd()
                 return cursor
             }

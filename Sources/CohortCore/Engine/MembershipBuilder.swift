@@ -80,7 +80,10 @@ struct MembershipBuilder {
     }
 
     private static func classify(
-        _ record: UnsafeRawBufferPointer, _ ordinal: Ordinal, _ rule: CompiledRule, _ classifier: Classifier,
+        _ record: UnsafeRawBufferPointer,
+        _ ordinal: Ordinal,
+        _ rule: CompiledRule,
+        _ classifier: Classifier,
         _ slots: Int
     ) throws(StoreError) -> Membership {
         do throws(CodecError) {

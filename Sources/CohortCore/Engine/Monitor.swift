@@ -99,11 +99,19 @@ final class WorkerPool: Sendable {
     func run<R: Sendable>(_ body: @escaping @Sendable () -> Result<R, DomainError>) async throws(DomainError) -> R {
         let result: Result<R, DomainError> = await withCheckedContinuation { continuation in
             let refusal: DomainError? = state.update { s in
-                if s.stopped { return .unavailable(reason: UnavailableReason.shuttingDown, message: "The server is stopping.", retryAfter: nil) }
+                if s.stopped {
+                    return .unavailable(
+                        reason: UnavailableReason.shuttingDown,
+                        message: "The server is stopping.",
+                        retryAfter: nil
+                    )
+                }
                 if s.jobs.count - s.next >= capacity {
                     return .resourceExhausted(
-                        limit: "store_reads", message: "Too many reads wait for the store.",
-                        retryAfter: .milliseconds(100))
+                        limit: "store_reads",
+                        message: "Too many reads wait for the store.",
+                        retryAfter: .milliseconds(100)
+                    )
                 }
                 s.jobs.append { continuation.resume(returning: body()) }
                 return nil

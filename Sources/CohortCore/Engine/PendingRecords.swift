@@ -175,9 +175,16 @@ extension PendingRecords.Generation {
             return true
         }
         return MaterializedBatch(
-            appliedSequence: sequence, appliedTime: time, nextOrdinal: nextOrdinal, customers: ordered,
-            attributes: attributes, cohorts: cohorts.values.sorted { $0.number < $1.number }, assignments: kept,
-            closed: closed, bulks: bulks)
+            appliedSequence: sequence,
+            appliedTime: time,
+            nextOrdinal: nextOrdinal,
+            customers: ordered,
+            attributes: attributes,
+            cohorts: cohorts.values.sorted { $0.number < $1.number },
+            assignments: kept,
+            closed: closed,
+            bulks: bulks
+        )
     }
 }
 

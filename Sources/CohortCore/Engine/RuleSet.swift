@@ -40,7 +40,9 @@ struct RuleSet: Sendable {
 
     /// Compiles `source` as the rule of a version of a cohort.
     func compile(
-        _ source: String, cohort: CohortRecord, version: UInt32
+        _ source: String,
+        cohort: CohortRecord,
+        version: UInt32
     ) throws(DomainError) -> CompiledRule {
         do throws(CompilationError) {
             return CompiledRule(cohort: cohort.number, version: version, program: try environment.compile(source))
@@ -48,8 +50,13 @@ struct RuleSet: Sendable {
             let message = error.suggestion.map { "\(error.message); \($0)" } ?? error.message
             throw .ruleRejected(
                 RuleRejection(
-                    cohort: cohort.id, line: error.line, column: error.column, message: message,
-                    rendered: error.rendered))
+                    cohort: cohort.id,
+                    line: error.line,
+                    column: error.column,
+                    message: message,
+                    rendered: error.rendered
+                )
+            )
         }
     }
 

@@ -64,14 +64,18 @@ final class SubmissionQueue: Sendable {
         state.update { state in
             if state.closed {
                 return .unavailable(
-                    reason: UnavailableReason.shuttingDown, message: "The server is stopping; nothing was written.",
-                    retryAfter: retryAfter)
+                    reason: UnavailableReason.shuttingDown,
+                    message: "The server is stopping; nothing was written.",
+                    retryAfter: retryAfter
+                )
             }
             let weight = submission.weight
             if state.rows > 0, state.rows + weight > capacity {
                 return .resourceExhausted(
-                    limit: "write_queue", message: "\(state.rows) rows wait to be written; nothing was written.",
-                    retryAfter: retryAfter)
+                    limit: "write_queue",
+                    message: "\(state.rows) rows wait to be written; nothing was written.",
+                    retryAfter: retryAfter
+                )
             }
             state.rows += weight
             state.items.append(submission)

@@ -95,8 +95,11 @@ final class IdentifierArena {
     private func makeBlock() -> Block {
         let capacity: UInt32 = 4_096
         return Block(
-            ends: .allocate(capacity: Self.blockSize), bytes: .allocate(capacity: Int(capacity)), capacity: capacity,
-            filled: 0)
+            ends: .allocate(capacity: Self.blockSize),
+            bytes: .allocate(capacity: Int(capacity)),
+            capacity: capacity,
+            filled: 0
+        )
     }
 
     private func grow(_ block: inout Block, used: UInt32, to needed: UInt32, filled: UInt32) {

@@ -243,7 +243,8 @@ final class IdentifierDirectory {
         tags.initialize(repeating: 0, count: segmentSlots)
         let segment = UnsafeMutablePointer<Segment>.allocate(capacity: 1)
         segment.initialize(
-            to: Segment(ordinals: .allocate(capacity: segmentSlots), tags: tags, count: 0, depth: depth))
+            to: Segment(ordinals: .allocate(capacity: segmentSlots), tags: tags, count: 0, depth: depth)
+        )
         return segment
     }
 

@@ -22,7 +22,8 @@ struct IdentifierHash: Sendable {
         while i + 16 <= bytes.count {
             state = Self.fold(
                 bytes.loadUnaligned(fromByteOffset: i, as: UInt64.self) ^ k1 ^ state,
-                bytes.loadUnaligned(fromByteOffset: i + 8, as: UInt64.self) ^ k2)
+                bytes.loadUnaligned(fromByteOffset: i + 8, as: UInt64.self) ^ k2
+            )
             i += 16
         }
         var a: UInt64 = 0

@@ -102,8 +102,14 @@ extension MembershipIndex {
             let slot = slots + Int(number)
             guard slot.pointee.state != .archived else { return nil }
             var answer = IndexedMembership(
-                ordinal: customers.ordinal(of: customer), cohort: number, membership: .out, reason: .customerNotFound,
-                failPolicy: slot.pointee.failPolicy, version: slot.pointee.version, sequence: sequence)
+                ordinal: customers.ordinal(of: customer),
+                cohort: number,
+                membership: .out,
+                reason: .customerNotFound,
+                failPolicy: slot.pointee.failPolicy,
+                version: slot.pointee.version,
+                sequence: sequence
+            )
             if let ordinal = answer.ordinal {
                 (answer.membership, answer.reason) = Self.standing(ordinal, in: slot)
             }
@@ -115,7 +121,8 @@ extension MembershipIndex {
     ///
     /// - Returns: the sequence, and the ordinal if the customer is known.
     func memberships(
-        customer: UnsafeRawBufferPointer, each: (CohortNumber, UnsafeRawBufferPointer, Membership, UInt32) -> Void
+        customer: UnsafeRawBufferPointer,
+        each: (CohortNumber, UnsafeRawBufferPointer, Membership, UInt32) -> Void
     ) -> (sequence: UInt64, ordinal: Ordinal?) {
         lock.withReadLock {
             guard let ordinal = customers.ordinal(of: customer) else { return (sequence, nil) }
@@ -141,7 +148,10 @@ extension MembershipIndex {
             let slot = slots + Int(number)
             guard slot.pointee.state != .archived else { return nil }
             return MemberCount(
-                members: slot.pointee.members.count, unknown: slot.pointee.unknown.count, sequence: sequence)
+                members: slot.pointee.members.count,
+                unknown: slot.pointee.unknown.count,
+                sequence: sequence
+            )
         }
     }
 
@@ -156,7 +166,8 @@ extension MembershipIndex {
 
     /// A copy of the bitmap of IN or UNKNOWN, with the sequence at which it holds.
     func snapshot(
-        cohort: UnsafeRawBufferPointer, _ membership: Membership
+        cohort: UnsafeRawBufferPointer,
+        _ membership: Membership
     ) -> (bitmap: ChunkedBitmap, sequence: UInt64, number: CohortNumber)? {
         lock.withReadLock {
             guard let number = cohortIDs.ordinal(of: cohort), slots[Int(number)].state != .archived else { return nil }
@@ -179,7 +190,8 @@ extension MembershipIndex {
 
     @inline(__always)
     private static func standing(
-        _ ordinal: Ordinal, in slot: UnsafeMutablePointer<CohortSlot>
+        _ ordinal: Ordinal,
+        in slot: UnsafeMutablePointer<CohortSlot>
     ) -> (Membership, Reason) {
         if slot.pointee.state == .building { return (.unknown, .building) }
         if slot.pointee.members.contains(ordinal) {
@@ -260,9 +272,16 @@ extension MembershipIndex {
         bitmaps.append(owned)
         (slots + cohortCount).initialize(
             to: CohortSlot(
-                kind: cohort.kind, failPolicy: cohort.failPolicy, state: cohort.state, version: cohort.version,
-                members: owned.members.reader, unknown: owned.unknown.reader, include: owned.include.reader,
-                exclude: owned.exclude.reader))
+                kind: cohort.kind,
+                failPolicy: cohort.failPolicy,
+                state: cohort.state,
+                version: cohort.version,
+                members: owned.members.reader,
+                unknown: owned.unknown.reader,
+                include: owned.include.reader,
+                exclude: owned.exclude.reader
+            )
+        )
         cohortCount += 1
     }
 

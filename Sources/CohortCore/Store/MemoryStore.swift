@@ -30,17 +30,24 @@ package final class MemoryStore: Store {
             guard !state.isOpen else { throw .refused("the store is open already") }
             state.isOpen = true
             return StoreSummary(
-                storeID: storeID, appliedSequence: state.applied, firstLogSequence: state.log.first?.sequence ?? 0,
-                lastLogSequence: state.log.last?.sequence ?? 0, nextOrdinal: state.nextOrdinal,
-                customers: UInt64(state.customers.count), appliedTime: state.appliedTime)
+                storeID: storeID,
+                appliedSequence: state.applied,
+                firstLogSequence: state.log.first?.sequence ?? 0,
+                lastLogSequence: state.log.last?.sequence ?? 0,
+                nextOrdinal: state.nextOrdinal,
+                customers: UInt64(state.customers.count),
+                appliedTime: state.appliedTime
+            )
         }
     }
 
     package func loadCatalog() throws(StoreError) -> StoredCatalog {
         state.withLock {
             StoredCatalog(
-                attributes: $0.attributes, cohorts: $0.cohorts.values.sorted { $0.number < $1.number },
-                bulks: $0.bulks)
+                attributes: $0.attributes,
+                cohorts: $0.cohorts.values.sorted { $0.number < $1.number },
+                bulks: $0.bulks
+            )
         }
     }
 
@@ -62,7 +69,8 @@ package final class MemoryStore: Store {
     }
 
     package func readCustomers(
-        _ ordinals: [Ordinal], _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
+        _ ordinals: [Ordinal],
+        _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) {
         for (i, ordinal) in ordinals.enumerated() {
             guard let record = state.withLock({ $0.customers[ordinal]?.record }) else { continue }
@@ -142,7 +150,8 @@ package final class MemoryStore: Store {
     package func close() { state.withLock { $0.isOpen = false } }
 
     private static func withBytes(
-        _ bytes: [UInt8], _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+        _ bytes: [UInt8],
+        _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) {
         let result = bytes.withUnsafeBytes { raw in
             Result { () throws(StoreError) in try body(raw) }

@@ -25,7 +25,8 @@ package protocol Store: Sendable {
 
     /// Calls `body` with those of `ordinals` (ascending) that the tables hold: position in `ordinals`, record.
     func readCustomers(
-        _ ordinals: [Ordinal], _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
+        _ ordinals: [Ordinal],
+        _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError)
 
     /// Appends entries, all or none, and returns once they are durable.
@@ -88,8 +89,13 @@ package struct StoreSummary: Sendable, Hashable {
     package var appliedTime: Timestamp
 
     package init(
-        storeID: String, appliedSequence: UInt64, firstLogSequence: UInt64, lastLogSequence: UInt64,
-        nextOrdinal: Ordinal, customers: UInt64, appliedTime: Timestamp
+        storeID: String,
+        appliedSequence: UInt64,
+        firstLogSequence: UInt64,
+        lastLogSequence: UInt64,
+        nextOrdinal: Ordinal,
+        customers: UInt64,
+        appliedTime: Timestamp
     ) {
         self.storeID = storeID
         self.appliedSequence = appliedSequence
