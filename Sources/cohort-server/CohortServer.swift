@@ -4,6 +4,7 @@ import CohortSQLite
 import Foundation
 import Logging
 import ServiceLifecycle
+import UnixSignals
 
 /// The server's entry point. Exit status: 0 stopped as asked, 1 failed, 2 wrong settings.
 @main
@@ -54,7 +55,7 @@ enum CohortServer {
         }
         let engineLogger = Logger(label: "cohort.engine")
         let engine = Engine(
-            store: try SQLiteStore(directory: settings.dataDirectory),
+            store: MemoryStore(),
             configuration: settings.engine,
             environment: EngineEnvironment(log: { engineLogger.log($0) })
         )

@@ -43,6 +43,8 @@ package struct MemberCount: Sendable, Hashable {
     package var members: UInt64
     package var unknown: UInt64
     package var sequence: UInt64
+    /// The serving version.
+    package var cohortVersion: UInt32
 }
 
 /// One attribute of one customer.

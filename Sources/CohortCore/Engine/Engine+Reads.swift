@@ -108,6 +108,7 @@ extension Engine {
             shared: shared,
             bitmap: found.bitmap,
             sequence: found.sequence,
+            version: found.version,
             cohort: found.number,
             state: state,
             start: start

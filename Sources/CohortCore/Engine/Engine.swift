@@ -134,6 +134,16 @@ package final class Engine: Sendable {
         return Catalog(attributes: state.attributes, cohorts: state.cohorts.map { shared.view(of: $0) })
     }
 
+    /// One cohort, also an archived one.
+    ///
+    /// - Throws: `.notFound`, `.invalidArgument` for a malformed id.
+    package func cohort(_ id: String) throws(DomainError) -> CohortView {
+        if let problem = InputRules.cohortID(id) { throw .invalid("cohort_id", problem) }
+        let catalog = shared.published.withLock { $0.catalog }
+        guard let cohort = catalog.cohorts.first(where: { $0.id == id }) else { throw catalog.notFound(cohort: id) }
+        return shared.view(of: cohort)
+    }
+
     /// Waits until the store's tables hold everything that is committed. Blocks; for tests, backups and measurements.
     package func materialize() { shared.pending.drain() }
 

@@ -6,6 +6,8 @@ package final class MemberSnapshot: @unchecked Sendable {
 
     /// The sequence at which the pages hold.
     package let sequence: UInt64
+    /// The version that the cohort had at that sequence.
+    package let cohortVersion: UInt32
     /// How many there are in the snapshot, those before the cursor included. Customers erased since are left out of the
     /// pages.
     package let total: UInt64
@@ -21,6 +23,7 @@ package final class MemberSnapshot: @unchecked Sendable {
         shared: EngineShared,
         bitmap: ChunkedBitmap,
         sequence: UInt64,
+        version: UInt32,
         cohort: CohortNumber,
         state: Membership,
         start: UInt64
@@ -28,6 +31,7 @@ package final class MemberSnapshot: @unchecked Sendable {
         self.shared = shared
         self.bitmap = bitmap
         self.sequence = sequence
+        cohortVersion = version
         self.cohort = cohort
         self.state = state
         total = bitmap.count

@@ -150,7 +150,8 @@ extension MembershipIndex {
             return MemberCount(
                 members: slot.pointee.members.count,
                 unknown: slot.pointee.unknown.count,
-                sequence: sequence
+                sequence: sequence,
+                cohortVersion: slot.pointee.version
             )
         }
     }
@@ -168,11 +169,11 @@ extension MembershipIndex {
     func snapshot(
         cohort: UnsafeRawBufferPointer,
         _ membership: Membership
-    ) -> (bitmap: ChunkedBitmap, sequence: UInt64, number: CohortNumber)? {
+    ) -> (bitmap: ChunkedBitmap, sequence: UInt64, number: CohortNumber, version: UInt32)? {
         lock.withReadLock {
             guard let number = cohortIDs.ordinal(of: cohort), slots[Int(number)].state != .archived else { return nil }
             let bitmaps = bitmaps[Int(number)]
-            return ((membership == .in ? bitmaps.members : bitmaps.unknown).copy(), sequence, number)
+            return ((membership == .in ? bitmaps.members : bitmaps.unknown).copy(), sequence, number, slots[Int(number)].version)
         }
     }
 
