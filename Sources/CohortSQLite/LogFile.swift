@@ -1,0 +1,116 @@
+import CohortCore
+import Foundation
+import GRDB
+
+/// The change log: `log.db`. A COMMIT here is what acknowledges a write, so it is the one file with
+/// `synchronous = FULL`.
+final class LogFile: Sendable {
+    static let name = "log.db"
+
+    private let queue: DatabaseQueue
+
+    init(directory: String) throws(StoreError) {
+        do {
+            queue = try Self.open(directory)
+        } catch {
+            throw StoreError(error, Self.name)
+        }
+    }
+
+    private static func open(_ directory: String) throws -> DatabaseQueue {
+        var configuration = Configuration()
+        configuration.label = "cohort-log"
+        configuration.journalMode = .wal
+        // A reader of the log, or a backup, may hold a lock for a moment.
+        configuration.busyMode = .timeout(5)
+        let queue = try DatabaseQueue(path: directory + "/" + name, configuration: configuration)
+        try queue.writeWithoutTransaction { db in
+            try db.execute(sql: "PRAGMA synchronous = FULL")
+            // A checkpoint syncs the file: one for every 32 MiB of log, not for every 4.
+            try db.execute(sql: "PRAGMA wal_autocheckpoint = 8192")
+            try db.execute(sql: "PRAGMA cache_size = -8192")
+            guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2 else {
+                throw StoreError.refused("\(name) cannot be opened with synchronous = FULL")
+            }
+            try db.inTransaction(.immediate) {
+                try Schema.prepare(db, Schema.log, file: name)
+                return .commit
+            }
+        }
+        return queue
+    }
+
+    func storeID() throws(StoreError) -> String? {
+        try access { try Schema.meta($0, "store_id") }
+    }
+
+    func setStoreID(_ id: String) throws(StoreError) {
+        try access { try Schema.setMeta($0, "store_id", id) }
+    }
+
+    func bounds() throws(StoreError) -> (first: UInt64, last: UInt64) {
+        try access { db in
+            let first = try Int64.fetchOne(db, sql: "SELECT min(sequence) FROM entries") ?? 0
+            let last = try Int64.fetchOne(db, sql: "SELECT max(sequence) FROM entries") ?? 0
+            return (UInt64(first), UInt64(last))
+        }
+    }
+
+    func append(_ rows: [LogRow]) throws(StoreError) {
+        try access { db in
+            try db.inTransaction(.immediate) {
+                let insert = try RawStatement(
+                    db,
+                    "INSERT INTO entries (sequence, seconds, nanoseconds, payload) VALUES (?, ?, ?, ?)"
+                )
+                for row in rows {
+                    insert.bind(1, row.sequence)
+                    insert.bind(2, row.time.seconds)
+                    insert.bind(3, Int64(row.time.nanoseconds))
+                    try row.payload.withUnsafeBytes {
+                        insert.bind(4, blob: $0)
+                        try insert.run()
+                    }
+                }
+                return .commit
+            }
+        }
+    }
+
+    func read(from sequence: UInt64, limit: Int) throws(StoreError) -> [LogRow] {
+        try access { db in
+            let select = try RawStatement(
+                db,
+                "SELECT sequence, seconds, nanoseconds, payload FROM entries WHERE sequence >= ? ORDER BY sequence LIMIT ?"
+            )
+            defer { select.reset() }
+            select.bind(1, sequence)
+            select.bind(2, Int64(limit))
+            var rows: [LogRow] = []
+            while try select.next() {
+                guard
+                    let nanoseconds = Int32(exactly: select.int64(2)),
+                    let time = Timestamp(seconds: select.int64(1), nanoseconds: nanoseconds)
+                else { throw StoreError.corrupt("\(Self.name): entry \(select.uint64(0)) has no valid time") }
+                rows.append(LogRow(sequence: select.uint64(0), time: time, payload: Array(select.bytes(3))))
+            }
+            return rows
+        }
+    }
+
+    /// Moves everything from the write-ahead log into the file and syncs both. After a failed sync this writes the pages
+    /// anew: syncing again what the kernel has already dropped as written would prove nothing.
+    func secure() throws(StoreError) {
+        try access { try $0.execute(sql: "PRAGMA wal_checkpoint(TRUNCATE)") }
+    }
+
+    func close() { try? queue.close() }
+
+    private func access<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
+        do {
+            return try queue.writeWithoutTransaction(body)
+        } catch {
+            throw StoreError(error, Self.name)
+        }
+    }
+}

@@ -1,0 +1,158 @@
+package import CohortCore
+import Foundation
+import Synchronization
+
+/// The embedded store: a data directory with the change log (`log.db`), the tables (`cohort.db`) and a lock file.
+///
+/// Two files, so that bringing the tables up to date never holds up a commit.
+package final class SQLiteStore: Store {
+    private struct Parts: Sendable {
+        var lock: DirectoryLock
+        var log: LogFile
+        var tables: TablesFile
+    }
+
+    private let directory: String
+    private let cacheBytes: Int
+    private let readers: Int
+    private let parts = Mutex<Parts?>(nil)
+
+    /// - Parameters:
+    ///   - directory: made, readable by its owner alone, if it is not there.
+    ///   - cacheBytes: page cache for writing the tables, in bytes.
+    ///   - readers: how many threads may read the tables at once.
+    package init(directory: String, cacheBytes: Int = 64 << 20, readers: Int = 6) {
+        self.directory = directory
+        self.cacheBytes = cacheBytes
+        self.readers = readers
+    }
+
+    package func open() throws(StoreError) -> StoreSummary {
+        guard parts.withLock({ $0 == nil }) else { throw .refused("\(directory) is open already") }
+        do {
+            try FileManager.default.createDirectory(
+                atPath: directory,
+                withIntermediateDirectories: true,
+                attributes: [.posixPermissions: 0o700]
+            )
+        } catch {
+            throw .failed("\(directory) cannot be made: \(error.localizedDescription)")
+        }
+        let lock = try DirectoryLock(directory: directory)
+        do throws(StoreError) {
+            let log = try LogFile(directory: directory)
+            let tables = try TablesFile(directory: directory, cacheBytes: cacheBytes, readers: readers)
+            let parts = Parts(lock: lock, log: log, tables: tables)
+            do throws(StoreError) {
+                let id = try agreeOnID(parts)
+                let summary = try summarize(parts, id)
+                self.parts.withLock { $0 = parts }
+                return summary
+            } catch {
+                tables.close()
+                log.close()
+                throw error
+            }
+        } catch {
+            lock.release()
+            throw error
+        }
+    }
+
+    /// Both files carry the store's id, so that files of different stores, or of different backups, are not mixed.
+    private func agreeOnID(_ parts: Parts) throws(StoreError) -> String {
+        let logID = try parts.log.storeID()
+        let tablesID = try parts.tables.storeID()
+        switch (logID, tablesID) {
+        case (let a?, let b?):
+            guard a == b else {
+                throw .refused(
+                    "\(LogFile.name) is of store \(a) but \(TablesFile.name) is of store \(b). Put back the file that "
+                        + "belongs to the other, or restore both from one backup"
+                )
+            }
+            return a
+        case (let id?, nil):
+            try parts.tables.setStoreID(id)
+            return id
+        case (nil, let id?):
+            // Whether the log may be new is decided by the sequences.
+            try parts.log.setStoreID(id)
+            return id
+        case (nil, nil):
+            var random = SystemRandomNumberGenerator()
+            let id = (0..<32).map { _ in String(UInt8.random(in: 0..<16, using: &random), radix: 16) }.joined()
+            try parts.log.setStoreID(id)
+            try parts.tables.setStoreID(id)
+            return id
+        }
+    }
+
+    private func summarize(_ parts: Parts, _ id: String) throws(StoreError) -> StoreSummary {
+        let bounds = try parts.log.bounds()
+        try parts.tables.dropStaged(after: bounds.last)
+        return try parts.tables.summary(storeID: id, log: bounds)
+    }
+
+    package func loadCatalog() throws(StoreError) -> StoredCatalog { try opened().tables.loadCatalog() }
+
+    package func scanAssignments(_ body: (Assignment) -> Void) throws(StoreError) {
+        try opened().tables.scanAssignments(body)
+    }
+
+    package func scanCustomers(
+        _ range: ClosedRange<Ordinal>,
+        _ body: (Ordinal, UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) { try opened().tables.scanCustomers(range, body) }
+
+    package func readCustomers(
+        _ ordinals: [Ordinal],
+        _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) { try opened().tables.readCustomers(ordinals, body) }
+
+    package func append(_ rows: [LogRow]) throws(StoreError) { try opened().log.append(rows) }
+
+    package func recoverLog() throws(StoreError) -> UInt64 {
+        let old = try opened()
+        old.log.close()
+        let log = try LogFile(directory: directory)
+        parts.withLock { $0?.log = log }
+        try log.secure()
+        return try log.bounds().last
+    }
+
+    package func readLog(from sequence: UInt64, limit: Int) throws(StoreError) -> [LogRow] {
+        try opened().log.read(from: sequence, limit: limit)
+    }
+
+    package func stage(_ change: BulkChange) throws(StoreError) { try opened().tables.stage(change) }
+
+    package func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange {
+        try opened().tables.loadBulk(reference)
+    }
+
+    package func apply(_ batch: MaterializedBatch) throws(StoreError) { try opened().tables.apply(batch) }
+
+    package var sizeInBytes: UInt64 {
+        [LogFile.name, LogFile.name + "-wal", TablesFile.name, TablesFile.name + "-wal"].reduce(0) { sum, name in
+            let attributes = try? FileManager.default.attributesOfItem(atPath: directory + "/" + name)
+            return sum + ((attributes?[.size] as? NSNumber)?.uint64Value ?? 0)
+        }
+    }
+
+    package func close() {
+        let parts = parts.withLock { parts in
+            defer { parts = nil }
+            return parts
+        }
+        guard let parts else { return }
+        parts.tables.close()
+        parts.log.close()
+        parts.lock.release()
+    }
+
+    private func opened() throws(StoreError) -> Parts {
+        guard let parts = parts.withLock({ $0 }) else { throw .failed("\(directory) is not open") }
+        return parts
+    }
+}

@@ -1,0 +1,115 @@
+import CohortCore
+import GRDB
+
+/// The tables of the two files, format 1.
+enum Schema {
+    static let format: Int64 = 1
+
+    static let log = """
+        CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS entries (
+            sequence INTEGER PRIMARY KEY,
+            seconds INTEGER NOT NULL,
+            nanoseconds INTEGER NOT NULL,
+            payload BLOB NOT NULL
+        );
+        """
+
+    static let tables = """
+        CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS attributes (
+            slot INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            type INTEGER NOT NULL,
+            declared_at INTEGER NOT NULL
+        );
+        CREATE TABLE IF NOT EXISTS cohorts (
+            number INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            kind INTEGER NOT NULL,
+            fail_policy INTEGER NOT NULL,
+            description TEXT NOT NULL,
+            state INTEGER NOT NULL,
+            created_seconds INTEGER NOT NULL,
+            created_nanoseconds INTEGER NOT NULL,
+            updated_seconds INTEGER NOT NULL,
+            updated_nanoseconds INTEGER NOT NULL
+        );
+        CREATE TABLE IF NOT EXISTS versions (
+            cohort INTEGER NOT NULL,
+            number INTEGER NOT NULL,
+            rule TEXT,
+            sequence INTEGER NOT NULL,
+            created_seconds INTEGER NOT NULL,
+            created_nanoseconds INTEGER NOT NULL,
+            principal TEXT NOT NULL,
+            PRIMARY KEY (cohort, number)
+        ) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS customers (
+            ordinal INTEGER PRIMARY KEY,
+            id TEXT NOT NULL,
+            id_check INTEGER NOT NULL,
+            record BLOB NOT NULL,
+            record_check INTEGER NOT NULL
+        );
+        CREATE TABLE IF NOT EXISTS assignments (
+            cohort INTEGER NOT NULL,
+            kind INTEGER NOT NULL,
+            ordinal INTEGER NOT NULL,
+            PRIMARY KEY (cohort, kind, ordinal)
+        ) WITHOUT ROWID;
+        CREATE INDEX IF NOT EXISTS assignments_by_ordinal ON assignments (ordinal);
+        CREATE TABLE IF NOT EXISTS intervals (
+            ordinal INTEGER NOT NULL,
+            cohort INTEGER NOT NULL,
+            began_sequence INTEGER NOT NULL,
+            membership INTEGER NOT NULL,
+            began_seconds INTEGER NOT NULL,
+            began_nanoseconds INTEGER NOT NULL,
+            began_version INTEGER NOT NULL,
+            began_cause INTEGER NOT NULL,
+            ended_sequence INTEGER NOT NULL,
+            ended_seconds INTEGER NOT NULL,
+            ended_nanoseconds INTEGER NOT NULL,
+            ended_version INTEGER NOT NULL,
+            ended_cause INTEGER NOT NULL,
+            PRIMARY KEY (ordinal, cohort, began_sequence)
+        ) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS bulk_changes (
+            stage INTEGER PRIMARY KEY,
+            cohort INTEGER NOT NULL,
+            version INTEGER NOT NULL,
+            cause INTEGER NOT NULL,
+            sequence INTEGER,
+            seconds INTEGER,
+            nanoseconds INTEGER,
+            sets BLOB NOT NULL
+        );
+        """
+
+    /// Makes the tables of a new file, and refuses a file of a later format.
+    static func prepare(_ db: Database, _ sql: String, file: String) throws {
+        try db.execute(sql: sql)
+        if let found = try meta(db, "format") as Int64? {
+            guard found == format else {
+                throw StoreError.refused(
+                    "\(file) is of format \(found), this version reads format \(format). Use the version of Cohort that "
+                        + "wrote it"
+                )
+            }
+        } else {
+            try setMeta(db, "format", format)
+        }
+    }
+
+    static func meta<T: DatabaseValueConvertible>(_ db: Database, _ key: String) throws -> T? {
+        try T.fetchOne(db, sql: "SELECT value FROM meta WHERE key = ?", arguments: [key])
+    }
+
+    static func setMeta(_ db: Database, _ key: String, _ value: some DatabaseValueConvertible) throws {
+        try db.execute(
+            sql: "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            arguments: [key, value]
+        )
+    }
+}

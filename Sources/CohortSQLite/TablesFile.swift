@@ -1,0 +1,62 @@
+import CohortCore
+import Foundation
+import GRDB
+
+/// The tables: `cohort.db`. They follow the log, so losing the last transactions costs nothing: `synchronous = NORMAL`,
+/// except for what must be there before the log speaks of it.
+final class TablesFile: Sendable {
+    static let name = "cohort.db"
+
+    let pool: DatabasePool
+
+    /// - Parameter cacheBytes: page cache of the writing connection; the readers have a quarter of it each.
+    init(directory: String, cacheBytes: Int, readers: Int) throws(StoreError) {
+        do {
+            var configuration = Configuration()
+            configuration.label = "cohort-tables"
+            configuration.persistentReadOnlyConnections = true
+            configuration.maximumReaderCount = readers
+            configuration.busyMode = .timeout(30)
+            configuration.prepareDatabase { db in
+                let share = db.configuration.readonly ? cacheBytes / 4 : cacheBytes
+                try db.execute(sql: "PRAGMA cache_size = -\(max(share / 1_024, 1_024))")
+            }
+            pool = try DatabasePool(path: directory + "/" + Self.name, configuration: configuration)
+            try pool.writeWithoutTransaction { db in
+                try db.execute(sql: "PRAGMA wal_autocheckpoint = 16384")
+                try db.inTransaction(.immediate) {
+                    try Schema.prepare(db, Schema.tables, file: Self.name)
+                    return .commit
+                }
+            }
+        } catch {
+            throw StoreError(error, Self.name)
+        }
+    }
+
+    func close() { try? pool.close() }
+
+    func read<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
+        do {
+            return try pool.read(body)
+        } catch {
+            throw StoreError(error, Self.name)
+        }
+    }
+
+    /// One transaction, with `synchronous = FULL` if it must survive a power failure once it returns.
+    func write(durably: Bool = false, _ body: (Database) throws -> Void) throws(StoreError) {
+        do {
+            try pool.writeWithoutTransaction { db in
+                if durably { try db.execute(sql: "PRAGMA synchronous = FULL") }
+                defer { if durably { try? db.execute(sql: "PRAGMA synchronous = NORMAL") } }
+                try db.inTransaction(.immediate) {
+                    try body(db)
+                    return .commit
+                }
+            }
+        } catch {
+            throw StoreError(error, Self.name)
+        }
+    }
+}
