@@ -68,7 +68,10 @@ let package = Package(
         .target(name: "CohortCore", dependencies: ["CEL"], swiftSettings: settings),
         .target(
             name: "CohortSQLite",
-            dependencies: ["CohortCore", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "CohortCore", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ],
             swiftSettings: settings
         ),
         .target(
@@ -152,8 +155,11 @@ let package = Package(
                 "CEL", "CohortCore", "CohortSQLite", .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: settings),
-        .testTarget(name: "CohortctlTests", dependencies: ["CohortAPI", "cohortctl"], swiftSettings: settings),
-        .testTarget(name: "CohortServerTests", dependencies: ["RPC", "cohort-server"], swiftSettings: settings),
+        .testTarget(name: "CohortctlTests", dependencies: [
+                "CohortAPI", "cohortctl", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: settings),
+        .testTarget(name: "CohortServerTests", dependencies: ["CohortCore", "RPC", "cohort-server"], swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests",
             dependencies: [

@@ -55,7 +55,7 @@ enum CohortServer {
         }
         let engineLogger = Logger(label: "cohort.engine")
         let engine = Engine(
-            store: MemoryStore(),
+            store: SQLiteStore(directory: settings.dataDirectory),
             configuration: settings.engine,
             environment: EngineEnvironment(log: { engineLogger.log($0) })
         )

@@ -1,3 +1,4 @@
+import CohortCore
 import Foundation
 import RPC
 import Testing

@@ -1,4 +1,5 @@
 import CohortAPI
+import SwiftProtobuf
 import Testing
 
 @testable import cohortctl

@@ -184,6 +184,7 @@ final class TestServer: Sendable {
         try await cohortctl(arguments, expecting: status)
     }
 
+    @discardableResult
     func cohortctl(_ arguments: [String], expecting status: Int32 = 0) async throws -> (output: String, errors: String)
     {
         let program = try RunningProgram(
