@@ -28,7 +28,9 @@ struct BadInputTests {
             func put(_ name: String, _ value: AttributeValue, id: String = "anna") -> PutCustomerRequest {
                 .with {
                     $0.customerID = id
-                    $0.attributes = ["user_type": .with { $0.stringValue = "PAID" }, name: value]
+                    // One that is right stands beside it.
+                    $0.attributes = ["user_type": .with { $0.stringValue = "PAID" }]
+                    $0.attributes[name] = value
                 }
             }
             let cases: [(PutCustomerRequest, field: String, says: String)] = [

@@ -2,7 +2,6 @@ import CohortAPI
 import Foundation
 import NIOPosix
 import RPC
-import Synchronization
 
 /// The programs under test, as they were built beside the tests.
 enum Programs {
@@ -44,19 +43,13 @@ struct HarnessError: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// A running program whose output is collected.
+/// A running program whose output is collected, in files: no pipe can fill up or be closed under it.
 final class RunningProgram: Sendable {
-    private struct State {
-        var output = Data()
-        var errors = Data()
-        var isOutputClosed = false
-        var isErrorsClosed = false
-    }
-
     private let process: Process
-    private let state = Mutex(State())
+    private let directory: TemporaryDirectory
 
     init(_ program: URL, _ arguments: [String], environment: [String: String] = [:]) throws {
+        directory = try TemporaryDirectory()
         process = Process()
         process.executableURL = program
         process.arguments = arguments
@@ -64,41 +57,22 @@ final class RunningProgram: Sendable {
         for name in variables.keys where name.hasPrefix("COHORT_") { variables[name] = nil }
         process.environment = variables.merging(environment) { _, new in new }
         process.standardInput = FileHandle.nullDevice
-        let (output, errors) = (Pipe(), Pipe())
-        process.standardOutput = output
-        process.standardError = errors
-        output.fileHandleForReading.readabilityHandler = { [weak self] handle in
-            self?.take(handle, \.output, \.isOutputClosed)
-        }
-        errors.fileHandleForReading.readabilityHandler = { [weak self] handle in
-            self?.take(handle, \.errors, \.isErrorsClosed)
-        }
+        for name in ["output", "errors"] { try directory.write(name, "") }
+        process.standardOutput = FileHandle(forWritingAtPath: directory.file("output"))
+        process.standardError = FileHandle(forWritingAtPath: directory.file("errors"))
         try process.run()
     }
 
-    private func take(
-        _ handle: FileHandle,
-        _ data: WritableKeyPath<State, Data>,
-        _ isClosed: WritableKeyPath<State, Bool>
-    ) {
-        let piece = handle.availableData
-        state.withLock { state in
-            if piece.isEmpty { state[keyPath: isClosed] = true } else { state[keyPath: data].append(piece) }
-        }
-        if piece.isEmpty { handle.readabilityHandler = nil }
-    }
-
-    var output: String { state.withLock { String(decoding: $0.output, as: UTF8.self) } }
-    var errors: String { state.withLock { String(decoding: $0.errors, as: UTF8.self) } }
+    var output: String { (try? String(contentsOfFile: directory.file("output"), encoding: .utf8)) ?? "" }
+    var errors: String { (try? String(contentsOfFile: directory.file("errors"), encoding: .utf8)) ?? "" }
     var isRunning: Bool { process.isRunning }
-    var identifier: Int32 { process.processIdentifier }
 
     func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
-    /// Waits for the end and all output; kills the program when that takes too long.
+    /// Waits for the end; kills the program when that takes too long.
     func wait(seconds: Double = 120) async throws -> Int32 {
         let deadline = ContinuousClock.now + .seconds(seconds)
-        while process.isRunning || !state.withLock({ $0.isOutputClosed && $0.isErrorsClosed }) {
+        while process.isRunning {
             guard ContinuousClock.now < deadline else {
                 signal(SIGKILL)
                 throw HarnessError("\(process.executableURL?.lastPathComponent ?? "?") did not end; it said: \(errors)")
