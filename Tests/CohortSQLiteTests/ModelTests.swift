@@ -1,0 +1,308 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import CohortCore
+@testable import CohortSQLite
+
+/// Random operations, restarts and lost tables against a naive model: the engine may differ at no sequence.
+@Suite("Against a model")
+struct ModelTests {
+    static let longRun = ProcessInfo.processInfo.environment["COHORT_LONG_TESTS"] != nil
+
+    @Test("Random operations over SQLite", arguments: 0..<(longRun ? 50 : 3))
+    func sqlite(seed: Int) async throws {
+        let directory = TemporaryDirectory()
+        try await ModelRun(seed: UInt64(seed), operations: Self.longRun ? 10_000 : 1_500) {
+            SQLiteStore(directory: directory.path)
+        }.run()
+    }
+
+    @Test("Random operations over the memory store", arguments: 100..<(longRun ? 150 : 106))
+    func memory(seed: Int) async throws {
+        let store = MemoryStore()
+        try await ModelRun(seed: UInt64(seed), operations: Self.longRun ? 10_000 : 1_500) { store }.run()
+    }
+}
+
+private final class Clock: Sendable {
+    private let value = Mutex<Int64>(1_700_000_000)
+
+    var seconds: Int64 { value.withLock { $0 } }
+    func advance(_ seconds: Int64) { value.withLock { $0 += seconds } }
+}
+
+/// One seed's run.
+private final class ModelRun {
+    private var random: SeededGenerator
+    private let operations: Int
+    private let makeStore: () -> any Store
+    private var model = Model()
+    private var store: FaultyStore
+    private var engine: Engine
+    private var lastName = 0
+    private let clock = Clock()
+
+    init(seed: UInt64, operations: Int, makeStore: @escaping () -> any Store) {
+        random = SeededGenerator(state: seed)
+        self.operations = operations
+        self.makeStore = makeStore
+        store = FaultyStore(makeStore())
+        engine = Engine(store: store)
+    }
+
+    func run() async throws {
+        try await open()
+        for (name, type) in [
+            ("score", AttributeType.int64), ("tags", .stringList), ("active", .bool),
+        ] {
+            _ = try await engine.declareAttribute(name: name, type: type, context: tester)
+            model.sequence += 1
+        }
+        do {
+            for step in 0..<operations {
+                try await self.step()
+                if step % 100 == 99 { try await compare() }
+            }
+            try await reopen(losingTables: false)
+            try await compare()
+        } catch {
+            let engine = engine
+            try await blocking { engine.shutdown() }
+            throw error
+        }
+        let engine = engine
+        try await blocking { engine.shutdown() }
+    }
+
+    private func open() async throws {
+        var configuration = EngineConfiguration()
+        configuration.groupRows = Int.random(in: 1...50, using: &random)
+        configuration.publishSlice = Int.random(in: 1...8, using: &random)
+        configuration.materializeRows = Int.random(in: 1...60, using: &random)
+        configuration.materializeInterval = Int.random(in: 1...20, using: &random)
+        configuration.bulkThreshold = Int.random(in: 0...10, using: &random)
+        configuration.loadThreads = Int.random(in: 1...3, using: &random)
+        store = FaultyStore(makeStore())
+        engine = try await started(store, configuration: configuration) { [clock] in
+            Timestamp(seconds: clock.seconds)!
+        }
+    }
+
+    /// Stops and starts; with tables lost, all that was committed since is in the log alone.
+    private func reopen(losingTables: Bool) async throws {
+        if losingTables { store.set { $0.apply = true } }
+        let engine = engine
+        try await blocking { engine.shutdown() }
+        try await open()
+    }
+
+    // MARK: Operations
+
+    private func step() async throws {
+        clock.advance(Int64.random(in: 0...2, using: &random))
+        switch Int.random(in: 0..<100, using: &random) {
+        case 0..<70: try await put()
+        case 70..<76: try await erase()
+        case 76..<80: try await createCohort()
+        case 80..<85: try await updateRule()
+        case 85..<91: try await setOverrides()
+        case 91..<96: try await changeList()
+        case 96: try await archive()
+        case 97: try await reopen(losingTables: true)
+        case 98: try await reopen(losingTables: false)
+        default: store.set { $0.apply.toggle() }
+        }
+    }
+
+    private func put() async throws {
+        var rows: [CustomerPut] = []
+        var expected: [PutResult] = []
+        let now = clock.seconds
+        for _ in 0..<Int.random(in: 1...12, using: &random) {
+            let id = customer()
+            let attributes = randomAttributes()
+            let time = Bool.random(using: &random) ? nil : now - Int64.random(in: -20...100, using: &random)
+            rows.append(
+                CustomerPut(
+                    customerID: id,
+                    attributes: attributes.map { (name: $0.0, value: $0.1) },
+                    eventTime: time.flatMap { Timestamp(seconds: $0) }
+                )
+            )
+            expected.append(model.put(id, attributes, time: time, now: now))
+        }
+        let results = try await engine.put(batch: rows, context: tester)
+        #expect(try results.map { try $0.get() } == expected)
+    }
+
+    private func erase() async throws {
+        let id = customer()
+        let known = model.customers[id] != nil
+        let error = await domainError { try await self.engine.erase(customer: id, context: tester) }
+        if known { model.erase(id) }
+        #expect((error == nil) == known)
+    }
+
+    private func createCohort() async throws {
+        guard model.liveCohorts.count < 12 else { return }
+        lastName += 1
+        let id = "C\(lastName)"
+        let rule = Int.random(in: 0..<4, using: &random) == 0 ? nil : ModelRule.random(&random)
+        let result = try await engine.createCohort(
+            CohortDefinition(id: id, kind: rule == nil ? .list : .rule, rule: rule?.source),
+            context: tester
+        )
+        model.cohorts[id] = Model.Cohort(rule: rule)
+        model.cohortOrder.append(id)
+        model.sequence += 1
+        #expect(result.sequence == model.sequence)
+        #expect(result.entered == UInt64(model.members(id, .in).count))
+    }
+
+    private func updateRule() async throws {
+        guard let id = model.liveCohorts.filter({ model.cohorts[$0]?.rule != nil }).randomElement(using: &random)
+        else { return }
+        let rule = ModelRule.random(&random)
+        let before = Set(model.members(id, .in))
+        let changes = rule.source != model.cohorts[id]?.rule?.source
+        model.cohorts[id]?.rule = rule
+        if changes {
+            model.cohorts[id]?.version += 1
+            model.sequence += 1
+        }
+        let result = try await engine.updateRule(cohort: id, rule: rule.source, context: tester)
+        let after = Set(model.members(id, .in))
+        #expect(result.sequence == model.sequence && result.changed == changes)
+        #expect(result.entered == UInt64(after.subtracting(before).count))
+        #expect(result.left == UInt64(before.subtracting(after).count))
+    }
+
+    private func setOverrides() async throws {
+        guard let id = model.liveCohorts.randomElement(using: &random), !model.order.isEmpty else { return }
+        var pool = model.order.shuffled(using: &random)
+        func take() -> [String] {
+            let taken = Array(pool.prefix(Int.random(in: 0...6, using: &random)))
+            pool.removeFirst(taken.count)
+            return taken
+        }
+        let (include, exclude, clear) = (take(), take(), take())
+        let old = model.cohorts[id] ?? Model.Cohort()
+        model.cohorts[id]?.include.formUnion(include)
+        model.cohorts[id]?.include.subtract(exclude + clear)
+        model.cohorts[id]?.exclude.formUnion(exclude)
+        model.cohorts[id]?.exclude.subtract(include + clear)
+        let changed = old.include != model.cohorts[id]?.include || old.exclude != model.cohorts[id]?.exclude
+        if changed { model.sequence += 1 }
+        let result = try await engine.setOverrides(
+            cohort: id,
+            include: include,
+            exclude: exclude,
+            clear: clear,
+            context: tester
+        )
+        #expect(result.changed == changed && result.sequence == model.sequence)
+    }
+
+    private func changeList() async throws {
+        guard let id = model.liveCohorts.filter({ model.cohorts[$0]?.rule == nil }).randomElement(using: &random)
+        else { return }
+        var pool = (model.order + ["ghost1", "ghost2"]).shuffled(using: &random)
+        let add = Array(pool.prefix(Int.random(in: 0...10, using: &random)))
+        pool.removeFirst(add.count)
+        let remove = Array(pool.prefix(Int.random(in: 0...10, using: &random)))
+        let old = model.cohorts[id]?.listed ?? []
+        let known = add.filter { model.customers[$0] != nil }
+        model.cohorts[id]?.listed.formUnion(known)
+        model.cohorts[id]?.listed.subtract(remove)
+        let new = model.cohorts[id]?.listed ?? []
+        if old != new { model.sequence += 1 }
+        let result = try await engine.changeList(cohort: id, add: add, remove: remove, context: tester)
+        #expect(result.sequence == model.sequence)
+        #expect(result.added == UInt64(new.subtracting(old).count))
+        #expect(result.removed == UInt64(old.subtracting(new).count))
+    }
+
+    private func archive() async throws {
+        guard model.liveCohorts.count > 6, let id = model.liveCohorts.randomElement(using: &random) else { return }
+        model.cohorts[id]?.archived = true
+        model.sequence += 1
+        let result = try await engine.archive(cohort: id, context: tester)
+        #expect(result.sequence == model.sequence)
+    }
+
+    private func customer() -> String { "customer-\(Int.random(in: 0..<60, using: &random))" }
+
+    private func randomAttributes() -> [(String, AttributeValue?)] {
+        var result: [(String, AttributeValue?)] = []
+        for name in ["daily_spend", "user_type", "score", "tags", "active"].shuffled(using: &random)
+            .prefix(Int.random(in: 0...4, using: &random))
+        {
+            let value: AttributeValue? =
+                if Int.random(in: 0..<5, using: &random) == 0 {
+                    nil
+                } else {
+                    switch name {
+                    case "daily_spend": .double(Double(Int.random(in: 0...12, using: &random)))
+                    case "user_type": .string(["PAID", "FREE"].randomElement(using: &random)!)
+                    case "score": .int64(Int64.random(in: 0...12, using: &random))
+                    case "tags":
+                        .stringList((0..<Int.random(in: 0...3, using: &random)).map { "t\($0)" })
+                    default: .bool(Bool.random(using: &random))
+                    }
+                }
+            result.append((name, value))
+        }
+        return result
+    }
+
+    // MARK: Comparison
+
+    private func compare() async throws {
+        #expect(engine.status.sequence == model.sequence)
+        #expect(engine.status.customers == UInt64(model.customers.count))
+        for cohort in model.liveCohorts {
+            for state in [Membership.in, .unknown] {
+                let snapshot = try await engine.members(cohort: cohort, state: state, deadline: .far)
+                #expect(snapshot.nextPage(limit: 1_000) == model.members(cohort, state), "\(cohort) \(state)")
+            }
+            let count = try await engine.countMembersWaiting(cohort: cohort, deadline: .far)
+            #expect(count.members == UInt64(model.members(cohort, .in).count))
+            #expect(count.unknown == UInt64(model.members(cohort, .unknown).count))
+        }
+        for id in (0..<60).map({ "customer-\($0)" }) {
+            let found = try await engine.cohortsWaiting(ofCustomer: id, deadline: .far)
+            let expected = model.liveCohorts.compactMap { cohort -> CohortMembership? in
+                let membership = model.membership(id, cohort).0
+                return membership == .out
+                    ? nil
+                    : CohortMembership(
+                        cohort: cohort,
+                        membership: membership,
+                        version: model.cohorts[cohort]?.version ?? 0
+                    )
+            }
+            #expect(found.memberships == expected && found.found == (model.customers[id] != nil))
+            for cohort in model.liveCohorts {
+                let answer = try await engine.checkMembershipWaiting(
+                    customer: id,
+                    cohort: cohort,
+                    includeSince: true,
+                    deadline: .far
+                )
+                #expect((answer.membership, answer.reason) == model.membership(id, cohort), "\(id) \(cohort)")
+                #expect(answer.detail.isEmpty == (answer.reason != .ruleError))
+                #expect((answer.since == nil) == (answer.membership == .out))
+            }
+            guard let attributes = model.customers[id] else { continue }
+            let view = try await engine.customer(id: id, deadline: .far)
+            #expect(
+                Dictionary(uniqueKeysWithValues: view.attributes.map { ($0.name, $0.value) })
+                    == attributes.compactMapValues(\.value)
+            )
+            for attribute in view.attributes {
+                #expect(attribute.eventTime.seconds == attributes[attribute.name]?.time)
+            }
+        }
+    }
+}

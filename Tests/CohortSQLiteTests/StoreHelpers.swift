@@ -1,0 +1,128 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import CohortCore
+@testable import CohortSQLite
+
+/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere for a seed.
+struct SeededGenerator: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}
+
+let tester = WriteContext(principal: "tester", method: "test")
+
+extension ContinuousClock.Instant {
+    /// Long enough that only a hang reaches it.
+    static var far: ContinuousClock.Instant { .now + .seconds(60) }
+}
+
+/// A directory that is gone when the test is over.
+final class TemporaryDirectory: Sendable {
+    let path: String
+
+    init() {
+        path = FileManager.default.temporaryDirectory.path + "/cohort-" + UUID().uuidString
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+}
+
+/// Passes everything on, and fails what it is told to.
+final class FaultyStore: Store {
+    struct Faults: Sendable {
+        /// Tables are not written any more: what is committed stays in the log alone.
+        var apply = false
+        /// The next appends fail without being written.
+        var appendsLost = 0
+        /// The next appends are written and still report failure.
+        var appendsUnconfirmed = 0
+        /// The next recoveries of the log fail.
+        var recoveries = 0
+    }
+
+    private let store: any Store
+    private let faults = Mutex(Faults())
+
+    init(_ store: any Store) { self.store = store }
+
+    func set(_ change: (inout Faults) -> Void) { faults.withLock { change(&$0) } }
+
+    func open() throws(StoreError) -> StoreSummary { try store.open() }
+    func loadCatalog() throws(StoreError) -> StoredCatalog { try store.loadCatalog() }
+    func scanAssignments(_ body: (Assignment) -> Void) throws(StoreError) { try store.scanAssignments(body) }
+    func scanCustomers(
+        _ range: ClosedRange<Ordinal>,
+        _ body: (Ordinal, UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) { try store.scanCustomers(range, body) }
+    func readCustomers(
+        _ ordinals: [Ordinal],
+        _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
+    ) throws(StoreError) { try store.readCustomers(ordinals, body) }
+    func append(_ rows: [LogRow]) throws(StoreError) {
+        let (lost, unconfirmed) = faults.withLock { faults in
+            defer {
+                faults.appendsLost = max(0, faults.appendsLost - 1)
+                faults.appendsUnconfirmed = max(0, faults.appendsUnconfirmed - 1)
+            }
+            return (faults.appendsLost > 0, faults.appendsUnconfirmed > 0)
+        }
+        if lost { throw .failed("planted: lost") }
+        try store.append(rows)
+        if unconfirmed { throw .failed("planted: unconfirmed") }
+    }
+    func recoverLog() throws(StoreError) -> UInt64 {
+        let fails = faults.withLock { faults in
+            defer { faults.recoveries = max(0, faults.recoveries - 1) }
+            return faults.recoveries > 0
+        }
+        if fails { throw .failed("planted: no recovery") }
+        return try store.recoverLog()
+    }
+    func readLog(from sequence: UInt64, limit: Int) throws(StoreError) -> [LogRow] {
+        try store.readLog(from: sequence, limit: limit)
+    }
+    func stage(_ change: BulkChange) throws(StoreError) { try store.stage(change) }
+    func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange { try store.loadBulk(reference) }
+    func apply(_ batch: MaterializedBatch) throws(StoreError) {
+        if faults.withLock({ $0.apply }) { throw .failed("planted: no tables") }
+        try store.apply(batch)
+    }
+    var sizeInBytes: UInt64 { store.sizeInBytes }
+    func close() { store.close() }
+}
+
+/// Runs something that blocks off the tasks' threads.
+func blocking<R: Sendable>(_ body: @escaping @Sendable () throws -> R) async throws -> R {
+    try await withCheckedThrowingContinuation { continuation in
+        Thread.detachNewThread { continuation.resume(with: Result { try body() }) }
+    }
+}
+
+func started(
+    _ store: any Store,
+    configuration: EngineConfiguration = .init(),
+    now: @escaping @Sendable () -> Timestamp = { SystemClock.now() }
+) async throws -> Engine {
+    let engine = Engine(store: store, configuration: configuration, environment: EngineEnvironment(now: now))
+    try await blocking { try engine.start() }
+    return engine
+}
+
+/// The domain error that `body` throws.
+func domainError(_ body: () async throws -> some Any) async -> DomainError? {
+    do {
+        _ = try await body()
+        return nil
+    } catch {
+        return error as? DomainError
+    }
+}
