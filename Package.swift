@@ -147,19 +147,28 @@ let package = Package(
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "X509", package: "swift-certificates"),
             ],
-            swiftSettings: settings),
+            swiftSettings: settings
+        ),
         .testTarget(name: "CohortCoreTests", dependencies: ["CEL", "CohortCore"], swiftSettings: settings),
         .testTarget(
             name: "CohortSQLiteTests",
             dependencies: [
                 "CEL", "CohortCore", "CohortSQLite", .product(name: "GRDB", package: "GRDB.swift"),
             ],
-            swiftSettings: settings),
-        .testTarget(name: "CohortctlTests", dependencies: [
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "CohortctlTests",
+            dependencies: [
                 "CohortAPI", "cohortctl", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
-            swiftSettings: settings),
-        .testTarget(name: "CohortServerTests", dependencies: ["CohortCore", "RPC", "cohort-server"], swiftSettings: settings),
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "CohortServerTests",
+            dependencies: ["CohortCore", "RPC", "cohort-server"],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
@@ -169,6 +178,7 @@ let package = Package(
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             exclude: ["GoClient"],
-            swiftSettings: settings),
+            swiftSettings: settings
+        ),
     ]
 )

@@ -40,7 +40,9 @@ struct Population {
 
     /// - Throws: `ValidationError` for a size of id that cannot tell the customers apart.
     init(customers: Int, idBytes: Int) throws {
-        guard customers >= 1 else { throw ValidationError("--customers is \(customers); it takes 1 or more") }
+        guard (1...999_999_999_999).contains(customers) else {
+            throw ValidationError("--customers is \(customers); it takes 1 to 999999999999")
+        }
         guard idBytes == 15 || idBytes == 36 else {
             throw ValidationError("--id-bytes is \(idBytes); it takes 15 (C and digits) or 36 (a UUID)")
         }
@@ -48,21 +50,12 @@ struct Population {
         self.idBytes = idBytes
     }
 
-    /// The id of the customer of this number.
+    /// The id of the customer of this number: `C` and 14 digits, or a UUID. Both end in 12 digits, so that tools that
+    /// can only count make the same ids.
     func id(_ number: Int) -> String {
-        if idBytes == 15 {
-            let digits = String(number)
-            return "C" + String(repeating: "0", count: 14 - digits.count) + digits
-        }
-        var generator = SplitMix64(state: UInt64(number))
-        let hex = String(generator.next() | 1 << 63, radix: 16) + String(generator.next() | 1 << 63, radix: 16)
-        var parts: [Substring] = []
-        var rest = hex[...]
-        for length in [8, 4, 4, 4, 12] {
-            parts.append(rest.prefix(length))
-            rest = rest.dropFirst(length)
-        }
-        return parts.joined(separator: "-")
+        let digits = String(number)
+        let zeros = String(repeating: "0", count: 12 - digits.count)
+        return (idBytes == 15 ? "C00" : "00000000-0000-4000-8000-") + zeros + digits
     }
 
     /// What the customer of this number spends, 0 to 10,000.

@@ -71,12 +71,14 @@ struct Options {
             case ("FileNaming", _):
                 guard let naming = FileNaming(rawValue: value) else {
                     throw GenerationError(
-                        "FileNaming is '\(value)'; it takes FullPath, PathToUnderscores or DropPath")
+                        "FileNaming is '\(value)'; it takes FullPath, PathToUnderscores or DropPath"
+                    )
                 }
                 fileNaming = naming
             default:
                 throw GenerationError(
-                    "unknown option '\(key)=\(value)'; there are Visibility, FileNaming and RPCModule")
+                    "unknown option '\(key)=\(value)'; there are Visibility, FileNaming and RPCModule"
+                )
             }
         }
     }

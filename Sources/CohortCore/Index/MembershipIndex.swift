@@ -173,7 +173,10 @@ extension MembershipIndex {
         lock.withReadLock {
             guard let number = cohortIDs.ordinal(of: cohort), slots[Int(number)].state != .archived else { return nil }
             let bitmaps = bitmaps[Int(number)]
-            return ((membership == .in ? bitmaps.members : bitmaps.unknown).copy(), sequence, number, slots[Int(number)].version)
+            return (
+                (membership == .in ? bitmaps.members : bitmaps.unknown).copy(), sequence, number,
+                slots[Int(number)].version
+            )
         }
     }
 
