@@ -116,7 +116,7 @@ let package = Package(
         .executableTarget(
             name: "cohortctl",
             dependencies: [
-                "CohortAPI", "RPC",
+                "CEL", "CohortAPI", "RPC",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
@@ -160,7 +160,7 @@ let package = Package(
         .testTarget(
             name: "CohortctlTests",
             dependencies: [
-                "CohortAPI", "cohortctl", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                "CEL", "CohortAPI", "cohortctl", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             swiftSettings: settings
         ),
@@ -172,7 +172,7 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "CohortAPI", "RPC", "cohort-server", "cohortctl",
+                "CohortAPI", "RPC", "cohort-server", "cohortctl", "protoc-gen-swift-ttrpc",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
