@@ -8,7 +8,7 @@ enum Workload {
             .init(name: "daily_spend", type: .double), .init(name: "user_type", type: .string),
             .init(name: "tags", type: .list(.string)), .init(name: "age", type: .int),
             .init(name: "country", type: .string), .init(name: "orders", type: .int),
-            .init(name: "blocked", type: .bool),
+            .init(name: "blocked", type: .bool), .init(name: "score", type: .double),
         ]
     )
 
@@ -32,6 +32,14 @@ enum Workload {
                 + #"&& customer.orders > 0 && customer.country in ["DE", "FR", "NL"] "#
                 + #"&& customer.tags.exists(t, t == "subscriber")"#
         ),
+        (
+            "seven terms, any loop",
+            #"customer.daily_spend > 100.0 && customer.age >= 18 && customer.age < 100 && !customer.blocked "#
+                + #"&& customer.orders > 0 && customer.country in ["DE", "FR", "NL"] "#
+                + #"&& customer.tags.exists(t, t.startsWith("subs"))"#
+        ),
+        ("absent attribute", #"customer.daily_spend > 100.0 && customer.score > 3.0"#),
+        ("arithmetic", #"customer.daily_spend * 1.19 + 3.5 < 4000.0 && customer.age % 2 == 0"#),
     ]
 
     /// 1,024 customers, so that branches are not all foreseen. All pass the first six of the seven terms, and the tag

@@ -216,3 +216,15 @@ import Testing
         #expect(other.result == .notEvaluated || other.result == .value(.bool(true)), "folded at the most")
     }
 }
+
+@Suite struct OptionalTests {
+    @Test func listsOfOptionalsAreUnwrapped() throws {
+        let environment = Environment(variables: [])
+        #expect(
+            try environment.compile("optional.unwrap([optional.of(1), optional.none()]) == [1]").evaluate([]) == .match
+        )
+        #expect(
+            try environment.compile("[optional.none(), optional.of('a')].unwrapOpt() == ['a']").evaluate([]) == .match
+        )
+    }
+}
