@@ -227,7 +227,10 @@ enum Interpreter {
                 let target = machine.execute(instruction, pc: pc, &evaluation)
                 budget = evaluation.budget
                 if target != next {
-                    if T.isActive, target >= 0 { machine.traceJump(instruction, code.nodes[pc], &tracer) }
+                    // A branch to its second result has pushed nothing yet.
+                    if T.isActive, target == instruction.target {
+                        machine.traceJump(instruction, code.nodes[pc], &tracer)
+                    }
                     pc = target
                     continue
                 }
