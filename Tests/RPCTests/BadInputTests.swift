@@ -53,7 +53,8 @@ struct BadInputTests {
 
     @Test(
         "garbage after the handshake",
-        arguments: [("GET / HTTP/1.1\r\n\r\n", "not ttRPC"), ("PRI * HTTP/2.0\r\n\r\nSM", "HTTP/2 is not supported")])
+        arguments: [("GET / HTTP/1.1\r\n\r\n", "not ttRPC"), ("PRI * HTTP/2.0\r\n\r\nSM", "HTTP/2 is not supported")]
+    )
     func garbage(_ text: String, _ reason: String) async throws {
         try await withBystander { harness in
             let peer = try await RawPeer.connect(to: harness.endpoint)
@@ -97,7 +98,8 @@ struct BadInputTests {
             try await peer.channel.setOption(.autoRead, value: false).get()
             peer.post(Raw.request(3, "Blobs", Number(100_000), flags: 1))
             #expect(
-                try await eventually { harness.server.statistics.connectionsClosed["peer does not read"] == 1 })
+                try await eventually { harness.server.statistics.connectionsClosed["peer does not read"] == 1 }
+            )
             #expect(try await eventually { harness.server.statistics.callsRunning == 1 })
             await peer.close()
         }

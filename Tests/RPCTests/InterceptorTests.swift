@@ -103,7 +103,8 @@ struct InterceptorTests {
             lines == [
                 "begin 0", "begin 1", "waited 1", "begin 2", "waited 2", "begin 3", "end 3 OK", "end 2 OK", "end 1 OK",
                 "end 0 OK",
-            ])
+            ]
+        )
     }
 
     @Test("a rejection ends those that began", arguments: kinds, [false, true])

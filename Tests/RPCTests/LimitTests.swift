@@ -16,7 +16,8 @@ struct LimitTests {
                 Raw.join([
                     Raw.request(1, "Inline", Text(String(repeating: "x", count: 2000))),
                     Raw.request(3, "Inline", Text("small")),
-                ]))
+                ])
+            )
             let frames = try await peer.frames(2)
             #expect(frames.map(\.streamID) == [1, 3])
             #expect(frames.first?.code == 8)
@@ -35,7 +36,10 @@ struct LimitTests {
             let client = try harness.client { $0.maxFrameBytes = 1000 }
             let large = await #expect(throws: RPCError.self) {
                 let _: Text = try await client.unary(
-                    EchoService.Methods.inline, Text(String(repeating: "x", count: 2000)), .defaults)
+                    EchoService.Methods.inline,
+                    Text(String(repeating: "x", count: 2000)),
+                    .defaults
+                )
             }
             #expect(large?.code == .resourceExhausted)
             let response = await #expect(throws: RPCError.self) {
@@ -74,7 +78,8 @@ struct LimitTests {
                 Raw.join([
                     Raw.request(1, "Hang", Text("1")), Raw.request(3, "Hang", Text("2")),
                     Raw.request(5, "Hang", Text("3")), Raw.request(7, "Inline", Text("inline needs no stream")),
-                ]))
+                ])
+            )
             let frames = try await peer.frames(2)
             #expect(frames.first?.streamID == 5)
             #expect(frames.first?.code == 8)
@@ -91,7 +96,10 @@ struct LimitTests {
             let client = try harness.client(stock: stock)
             let total: Int64 = 4000
             let stream: ResponseStream<Blob> = try await client.serverStream(
-                EchoService.Methods.blobs, Number(total), .defaults)
+                EchoService.Methods.blobs,
+                Number(total),
+                .defaults
+            )
             var responses = stream.makeAsyncIterator()
             _ = try await responses.next()
             // The handler comes to a halt far from the end: 64 MB were asked for.
@@ -117,7 +125,9 @@ struct LimitTests {
         try await withServer(limits: limits) { harness in
             let client = try harness.client(stock: stock)
             let call: ClientStreamCall<Blob, Number> = try await client.clientStream(
-                EchoService.Methods.sumSlowly, .defaults)
+                EchoService.Methods.sumSlowly,
+                .defaults
+            )
             let written = Atomic<Int>(0)
             let blob = Blob(.init(repeating: 1, count: 16 << 10))
             let writing = Task {

@@ -58,7 +58,8 @@ struct TLSTests {
                 #expect(
                     peer?.identity?.subjectNames == [
                         .uri("spiffe://test/billing"), .dns("billing.test"), .email("a@b.test"), .ip("10.1.2.3"),
-                    ])
+                    ]
+                )
                 // A certificate of an authority that is not trusted is refused.
                 let error = await #expect(throws: RPCError.self) { _ = try await call(harness, "stranger") }
                 #expect(error?.code == .unavailable)
@@ -114,7 +115,10 @@ struct TLSTests {
             change(&tls)
             let server = Server(
                 configuration: ServerConfiguration(listen: Endpoint(host: "127.0.0.1", port: 0), tls: tls),
-                services: [], eventLoopGroup: NIOSingletons.posixEventLoopGroup, logger: LogRecorder().logger)
+                services: [],
+                eventLoopGroup: NIOSingletons.posixEventLoopGroup,
+                logger: LogRecorder().logger
+            )
             let error = await #expect(throws: TLSSettingsError.self) { _ = try await server.start() }
             #expect(error?.setting == setting)
         }
@@ -162,7 +166,8 @@ struct TLSTests {
             #expect(before != after)
             // A key that does not belong to the certificate changes nothing.
             try Data(contentsOf: URL(fileURLWithPath: certificates.path("client.key"))).write(
-                to: URL(fileURLWithPath: key))
+                to: URL(fileURLWithPath: key)
+            )
             harness.server.reloadCertificates()
             #expect(try await served(harness.endpoint) == after)
             #expect(harness.server.statistics.certificateReloads == 1)
@@ -189,8 +194,12 @@ struct TLSTests {
             configuration: ServerConfiguration(
                 listen: Endpoint(host: "127.0.0.1", port: 0),
                 tls: ServerTLS(certificateChainPath: chain.path, privateKeyPath: key.path),
-                certificateReloadInterval: .milliseconds(20)),
-            services: [], eventLoopGroup: NIOSingletons.posixEventLoopGroup, logger: LogRecorder().logger)
+                certificateReloadInterval: .milliseconds(20)
+            ),
+            services: [],
+            eventLoopGroup: NIOSingletons.posixEventLoopGroup,
+            logger: LogRecorder().logger
+        )
         try await server.start()
         try install("server2")
         #expect(try await eventually { server.statistics.certificateReloads >= 1 })

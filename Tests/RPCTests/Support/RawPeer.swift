@@ -50,7 +50,8 @@ final class RawPeer: Sendable {
                 channel.eventLoop.makeCompletedFuture {
                     if let context {
                         try channel.pipeline.syncOperations.addHandler(
-                            NIOSSLClientHandler(context: context, serverHostname: "localhost"))
+                            NIOSSLClientHandler(context: context, serverHostname: "localhost")
+                        )
                     }
                     try channel.pipeline.syncOperations.addHandler(Collector(peer: peer))
                 }
