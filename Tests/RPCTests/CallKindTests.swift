@@ -1,6 +1,8 @@
 import Foundation
+import NIOCore
 import RPC
 import SwiftProtobuf
+import Synchronization
 import Testing
 
 /// Every kind of call over real TLS, with and without the extensions, and in process.

@@ -73,7 +73,8 @@ package final class ClientConnection: Sendable {
                         NIOSSLClientHandler(context: context, serverHostname: hostname)
                     )
                     try channel.pipeline.syncOperations.addHandler(
-                        ClientConnectionHandler(configuration: configuration, logger: logger, ready: ready)
+                        ClientConnectionHandler(
+                            configuration: configuration, dnsName: hostname, logger: logger, ready: ready)
                     )
                 }
             }

@@ -32,8 +32,12 @@ final class ClientConnectionHandler: ChannelDuplexHandler {
     /// Told when the connection takes no new calls any more.
     var onUnusable: (@Sendable () -> Void)?
 
-    init(configuration: ClientConfiguration, logger: Logger, ready: EventLoopPromise<Void>) {
+    /// The name the server must bear; nil where it is asked for by its address.
+    private let dnsName: String?
+
+    init(configuration: ClientConfiguration, dnsName: String?, logger: Logger, ready: EventLoopPromise<Void>) {
         self.configuration = configuration
+        self.dnsName = dnsName
         self.logger = logger
         self.ready = ready
         machine = ClientConnectionStateMachine(
@@ -76,6 +80,9 @@ final class ClientConnectionHandler: ChannelDuplexHandler {
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case .handshakeCompleted(let chosen) = event as? TLSUserEvent {
+            guard serverBearsName(context) else {
+                return close(RPCError(.unavailable, "the server's certificate does not bear the name asked for"))
+            }
             machine.handshakeCompleted(applicationProtocol: chosen, now: .now())
             if machine.isExtended {
                 outbox.enableFlowControl(
@@ -88,6 +95,13 @@ final class ClientConnectionHandler: ChannelDuplexHandler {
             ready = nil
         }
         context.fireUserInboundEventTriggered(event)
+    }
+
+    private func serverBearsName(_ context: ChannelHandlerContext) -> Bool {
+        guard let dnsName else { return true }
+        let handler = try? context.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
+        guard let certificate = handler?.peerCertificate else { return false }
+        return Peer.Identity(certificate).bears(dnsName: dnsName)
     }
 
     func channelInactive(context: ChannelHandlerContext) {

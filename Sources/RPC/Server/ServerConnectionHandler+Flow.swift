@@ -8,8 +8,13 @@ extension ServerConnectionHandler {
     /// Writes what was put together in this tick, at once.
     func flush() {
         guard let context, outgoing.readableBytes > 0 else { return }
-        context.writeAndFlush(wrapOutboundOut(outgoing), promise: nil)
-        if outgoing.storageCapacity > 1 << 20 { outgoing = ByteBuffer() } else { outgoing.clear() }
+        // The flush may change writability and so come back here: what is written must be out of the way.
+        var bytes = ByteBuffer()
+        swap(&bytes, &outgoing)
+        context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+        guard outgoing.readableBytes == 0, bytes.storageCapacity <= 1 << 20 else { return }
+        bytes.clear()
+        swap(&bytes, &outgoing)
     }
 
     /// Takes what tasks wrote.

@@ -1,3 +1,4 @@
+import Foundation
 package import Logging
 package import NIOCore
 import NIOSSL
@@ -134,7 +135,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
         if closeReason == nil, !machine.isClosed {
             let handshaking = machine.isHandshaking
             // A peer that just goes away without TLS's goodbye is no error worth a line of its own.
-            if !handshaking, case .uncleanShutdown = error as? NIOSSLError {
+            if !handshaking, Self.isDisconnect(error) {
                 closeReason = .peerClosed
             } else {
                 close(handshaking ? .handshakeFailed : .transportError, error: error)
@@ -142,6 +143,12 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
             }
         }
         context.close(promise: nil)
+    }
+
+    private static func isDisconnect(_ error: any Error) -> Bool {
+        if case .uncleanShutdown = error as? NIOSSLError { return true }
+        guard let error = error as? IOError else { return false }
+        return error.errnoCode == ECONNRESET || error.errnoCode == EPIPE
     }
 
     // MARK: Reading

@@ -21,3 +21,20 @@ extension Peer.Identity {
         self.init(subjectNames: names, certificate: (try? certificate.toDERBytes()) ?? [])
     }
 }
+
+extension Peer.Identity {
+    /// Whether the certificate bears a DNS name: exactly, or by a wildcard for the whole first label (RFC 6125 §6.4.3).
+    ///
+    /// NIOSSL is content with the address of the peer where the certificate names that; a server that is asked for by name must
+    /// bear it.
+    package func bears(dnsName name: String) -> Bool {
+        let wanted = name.lowercased()
+        let parent = wanted.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false).dropFirst().first
+        return dnsNames.contains { candidate in
+            let candidate = candidate.lowercased()
+            if candidate == wanted { return true }
+            guard candidate.hasPrefix("*."), let parent, parent.contains(".") else { return false }
+            return candidate.dropFirst(2) == parent
+        }
+    }
+}

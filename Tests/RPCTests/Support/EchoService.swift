@@ -21,6 +21,7 @@ final class EchoService: RegistrableService {
         static let fail = make("Fail")
         static let crash = make("Crash")
         static let hang = make("Hang")
+        static let metadata = make("Metadata")
         static let blob = make("Blob")
         static let count = make("Count", .serverStreaming)
         static let blobs = make("Blobs", .serverStreaming)
@@ -58,6 +59,9 @@ final class EchoService: RegistrableService {
         router.unary(Methods.async) { (request: Text, _) async throws(RPCError) -> Text in
             await Task.yield()
             return Text("async " + request.value)
+        }
+        router.inline(Methods.metadata) { (request: Text, call) throws(RPCError) -> InlineResult<Text> in
+            .reply(Text(call.metadata.values(for: request.value).joined(separator: ",")))
         }
         router.inline(Methods.fail) { (request: Text, _) throws(RPCError) -> InlineResult<Text> in
             throw RPCError(.notFound, "no \(request.value)")
