@@ -32,10 +32,13 @@ public struct Program: Sendable {
     ///   - host: The functions that the rule may call.
     /// - Returns: `.error` also for a result that is not a bool.
     public func evaluate(_ record: UnsafeBufferPointer<Value>, host: (any HostFunctions)? = nil) -> Outcome {
+        if code.entry >= 0, let answer = Interpreter.decide(code, record, host) {
+            return answer ? .match : .noMatch
+        }
         switch result(record, host) {
-        case .bool(let value): value ? .match : .noMatch
-        case .error(let error): .error(describe(error))
-        default: .error(describe(ErrorValue(.wrongResult, node: code.tree.root)))
+        case .bool(let value): return value ? .match : .noMatch
+        case .error(let error): return .error(describe(error))
+        default: return .error(describe(ErrorValue(.wrongResult, node: code.tree.root)))
         }
     }
 

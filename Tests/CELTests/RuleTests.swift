@@ -28,6 +28,6 @@ import Testing
         }
         #expect(error.code == .attributeAbsent)
         #expect(error.attribute == "user_type")
-        #expect(error.position.column == 73)
+        #expect(error.position.column == 77)
     }
 }

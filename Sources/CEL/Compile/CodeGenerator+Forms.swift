@@ -200,6 +200,7 @@ extension CodeGenerator {
         let (units, overflow) = (cost &- before).multipliedReportingOverflow(by: UInt64(bound))
         cost = before
         charge(overflow ? .max : units)
+        charge(1)  // The end is looked for once more than there are elements.
         land(next)
         emit(.loopEnd, detail: kind.rawValue, a: base, push: 1, node: node)
         land(begin)

@@ -19,6 +19,8 @@ struct CodeGenerator {
     var lowestLocal = Int32.max
     /// What folding may still cost in this compilation.
     private var foldingBudget = 20_000
+    /// The instructions of each node.
+    var ranges: [(start: Int32, end: Int32)]
     private let map: SourceMap
 
     var tree: SyntaxTree { _read { yield checked.tree } }
@@ -39,6 +41,7 @@ struct CodeGenerator {
         self.checked = checked
         self.environment = environment
         self.map = map
+        ranges = Array(repeating: (0, 0), count: checked.tree.nodes.count)
         instructions.reserveCapacity(checked.tree.nodes.count + 8)
         nodes.reserveCapacity(checked.tree.nodes.count + 8)
     }
@@ -91,7 +94,8 @@ struct CodeGenerator {
         nodes.append(node)
         depth += push
         maximumDepth = max(maximumDepth, depth)
-        charge(cost.addingReportingOverflow(1).partialValue)
+        charge(cost)
+        charge(UInt64(operation.cost))
         return instructions.count - 1
     }
 
@@ -268,7 +272,7 @@ struct CodeGenerator {
         return slot
     }
 
-    private func literal(_ node: Int32) -> Value? {
+    func literal(_ node: Int32) -> Value? {
         tree[node].kind == .literal ? tree.constants[Int(tree[node].payload)] : nil
     }
 
@@ -301,6 +305,7 @@ struct CodeGenerator {
 
     /// Replaces what was generated for a node by its value, if nothing in it depends on an evaluation and it succeeds.
     private mutating func fold(_ node: Int32, from start: Int, _ before: (Int, Int, UInt64)) {
+        defer { ranges[Int(node)] = (Int32(start), Int32(instructions.count)) }
         guard environment.foldsConstants else { return }
         let isConstant = instructions.count == start + 1 && instructions[start].operation == .constant
         if !isConstant {
@@ -313,7 +318,6 @@ struct CodeGenerator {
             replace(from: start, with: value, node: node)
         }
         (reads, localReads, cost) = before
-        charge(1)
     }
 
     private mutating func evaluate(from start: Int) -> Value? {

@@ -1,6 +1,12 @@
 /// One instruction of a program. The machine has a stack of values, and locals below it.
 struct Instruction: Sendable {
     enum Operation: UInt8, Sendable {
+        /// Go to `b` where the top is this bool, which stays; otherwise go on, and the top stays too.
+        case jumpIfTrue, jumpIfFalse
+        /// Combine the top two as `||` or `&&`; then, if that is decisive, go to `b`. `count` is 1 for a chain's last.
+        case or, and
+        case not
+        case jump
         /// Push constant `a`.
         case constant
         /// Push slot `a`, an error where it is absent.
@@ -25,14 +31,9 @@ struct Instruction: Sendable {
         /// Make a list or map of the top `count` values or entries; constant `a` says which are
         /// optional, unless it is -1.
         case list, map
-        case negate, not
+        case negate
         /// The operator is in `detail`.
         case compare, arithmetic
-        case jump
-        /// Go to `a` where the top is this bool, which stays; otherwise go on, and the top stays too.
-        case jumpIfTrue, jumpIfFalse
-        /// Combine the top two as `||` or `&&`; then, if that is decisive, go to `a`.
-        case or, and
         /// Pop the condition: go on if true, to `a` if false; leave an error and go to `b` otherwise.
         case branch
         /// Call builtin `detail` with the top `count` values.
@@ -62,6 +63,10 @@ struct Instruction: Sendable {
         case optionalCheck
         /// Go to `b` where the optional on top has a value: with it, or for `detail` 1 with the optional. Otherwise pop.
         case optionalOr
+
+        /// The cost units besides those for what is gone through: connectives and constants are free, see ``Decision``.
+        @inline(__always)
+        var cost: Int { rawValue <= Operation.constant.rawValue ? 0 : 1 }
     }
 
     var operation: Operation
@@ -97,6 +102,9 @@ final class Code: Sendable {
     let stackDepth: Int
     let limits: Limits
     let worstCaseCost: UInt64
+    /// The rule's ``Decision``, if it has one.
+    let tests: [Decision.Test]
+    let entry: Int32
 
     init(_ generator: CodeGenerator, slots: [Int], source: String, map: SourceMap) {
         self.source = source
@@ -119,5 +127,8 @@ final class Code: Sendable {
         stackDepth = generator.maximumDepth
         limits = environment.limits
         worstCaseCost = generator.cost
+        let decision = generator.decision()
+        tests = decision?.tests ?? []
+        entry = decision?.entry ?? Decision.none
     }
 }

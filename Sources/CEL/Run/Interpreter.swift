@@ -43,6 +43,7 @@ enum Interpreter {
                         return run(
                             segment,
                             from: start,
+                            to: instructions.count,
                             record: UnsafeBufferPointer(start: nil, count: 0),
                             evaluation: &evaluation,
                             tracer: &tracer
@@ -55,6 +56,8 @@ enum Interpreter {
 
     static func run<T: Tracer>(
         _ code: Code,
+        from: Int = 0,
+        to: Int? = nil,
         record: UnsafeBufferPointer<Value>,
         evaluation: inout Evaluation,
         tracer: inout T
@@ -73,7 +76,14 @@ enum Interpreter {
                                 localCount: code.localCount,
                                 stackDepth: code.stackDepth
                             )
-                            return run(segment, from: 0, record: record, evaluation: &evaluation, tracer: &tracer)
+                            return run(
+                                segment,
+                                from: from,
+                                to: to ?? instructions.count,
+                                record: record,
+                                evaluation: &evaluation,
+                                tracer: &tracer
+                            )
                         }
                     }
                 }
@@ -95,6 +105,7 @@ enum Interpreter {
     private static func run<T: Tracer>(
         _ code: Segment,
         from start: Int,
+        to end: Int,
         record: UnsafeBufferPointer<Value>,
         evaluation: inout Evaluation,
         tracer: inout T
@@ -107,6 +118,7 @@ enum Interpreter {
             return loop(
                 code,
                 from: start,
+                to: end,
                 record: record,
                 frame: frame,
                 stack: frame + code.localCount,
@@ -119,6 +131,7 @@ enum Interpreter {
     private static func loop<T: Tracer>(
         _ code: Segment,
         from start: Int,
+        to end: Int,
         record: UnsafeBufferPointer<Value>,
         frame: UnsafeMutablePointer<Value>,
         stack: UnsafeMutablePointer<Value>,
@@ -126,13 +139,12 @@ enum Interpreter {
         tracer: inout T
     ) -> Value {
         var machine = Machine(code: code, record: record, frame: frame, top: stack)
-        let end = code.instructions.count
         var pc = start
         var budget = evaluation.budget
         while pc < end {
-            budget -= 1
-            if budget < 0 { break }
             let instruction = code.instructions[pc]
+            budget -= instruction.operation.cost
+            if budget < 0 { break }
             let next = pc + 1
             switch instruction.operation {
             case .compareSlotDouble:
@@ -215,7 +227,10 @@ enum Interpreter {
                 let target = machine.execute(instruction, pc: pc, &evaluation)
                 budget = evaluation.budget
                 if target != next {
-                    if T.isActive, target >= 0 { machine.traceJump(instruction, code.nodes[pc], &tracer) }
+                    // A branch to its second result has pushed nothing yet.
+                    if T.isActive, target == instruction.target {
+                        machine.traceJump(instruction, code.nodes[pc], &tracer)
+                    }
                     pc = target
                     continue
                 }

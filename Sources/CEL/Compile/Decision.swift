@@ -1,0 +1,84 @@
+/// The tests of a rule as a graph: each leads, by whether it holds, to another test or to the answer.
+///
+/// `&&`, `||` and `!` over tests of slots need neither a stack nor instructions of their own. The graph knows no errors:
+/// where a test fails, the program is evaluated again by the ``Interpreter``, which absorbs or reports it as CEL says.
+/// Connectives are free of charge, so both ways cost the same.
+struct Decision: Sendable {
+    static let match: Int32 = -1
+    static let noMatch: Int32 = -2
+    static let none: Int32 = -3
+
+    struct Test: Sendable {
+        enum Kind: UInt8, Sendable {
+            case double, int, string, bool, presence
+            /// The instructions from `slot` up to `operand` leave a bool.
+            case segment
+        }
+
+        var kind: Kind
+        var detail: UInt8 = 0
+        var slot: Int32
+        /// An immediate's bits, a constant or an instruction.
+        var operand: Int64 = 0
+        var onTrue: Int32
+        var onFalse: Int32
+    }
+
+    var tests: [Test] = []
+    var entry: Int32
+}
+
+extension CodeGenerator {
+    /// The decision graph of the whole expression; nil where one would save nothing.
+    func decision() -> Decision? {
+        guard environment.isChecked, checked.resultType == .bool else { return nil }
+        var tests: [Decision.Test] = []
+        let entry = build(tree.root, Decision.match, Decision.noMatch, &tests)
+        guard tests.contains(where: { $0.kind != .segment }) else { return nil }
+        return Decision(tests: tests, entry: entry)
+    }
+
+    /// Adds the tests of a node after those that they lead to; returns the first.
+    private func build(
+        _ root: Int32,
+        _ onTrue: Int32,
+        _ onFalse: Int32,
+        _ tests: inout [Decision.Test]
+    ) -> Int32 {
+        var (node, yes, no) = (root, onTrue, onFalse)
+        while tree[node].kind == .not, folded[node] == nil {
+            (yes, no) = (no, yes)
+            node = tree.child(node, 0)
+        }
+        if case .bool(let value)? = folded[node] ?? literal(node) { return value ? yes : no }
+        let kind = tree[node].kind
+        guard kind == .and || kind == .or else { return leaf(node, yes, no, &tests) }
+        var next = kind == .and ? yes : no
+        for place in stride(from: tree.childCount(node) - 1, through: 0, by: -1) {
+            let child = tree.child(node, place)
+            next = kind == .and ? build(child, next, no, &tests) : build(child, yes, next, &tests)
+        }
+        return next
+    }
+
+    private func leaf(_ node: Int32, _ yes: Int32, _ no: Int32, _ tests: inout [Decision.Test]) -> Int32 {
+        var test = Decision.Test(kind: .segment, slot: 0, onTrue: yes, onFalse: no)
+        let range = ranges[Int(node)]
+        test.slot = range.start
+        test.operand = Int64(range.end)
+        if range.end - range.start == 1 {
+            let instruction = instructions[Int(range.start)]
+            test.detail = instruction.detail
+            switch instruction.operation {
+            case .compareSlotDouble: (test.kind, test.slot, test.operand) = (.double, instruction.a, instruction.b)
+            case .compareSlotInt: (test.kind, test.slot, test.operand) = (.int, instruction.a, instruction.b)
+            case .equalSlotString: (test.kind, test.slot, test.operand) = (.string, instruction.a, instruction.b)
+            case .slot: (test.kind, test.slot) = (.bool, instruction.a)
+            case .hasSlot: (test.kind, test.slot) = (.presence, instruction.a)
+            default: break
+            }
+        }
+        tests.append(test)
+        return Int32(tests.count - 1)
+    }
+}
