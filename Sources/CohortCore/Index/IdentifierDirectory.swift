@@ -88,6 +88,7 @@ final class IdentifierDirectory {
 
     /// Splits the segments that have filled. `swap` is called with what needs readers out.
     func splitFullSegments(swap: (() -> Void) -> Void) {
+        if full.isEmpty { return }
         while let h = full.popLast() {
             let old = table[slot(h)]
             guard old.pointee.count > Self.segmentLimit else { continue }

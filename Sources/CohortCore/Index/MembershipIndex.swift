@@ -261,7 +261,7 @@ extension MembershipIndex {
         return PreparedBulk(cohort: change.cohort, members: members, unknown: unknown)
     }
 
-    /// Splits what has filled, beside the readers.
+    /// Splits what has filled, beside the readers. Due after every few hundred new customers.
     func maintain() { customers.splitFullSegments { swap in lock.withWriteLock { swap() } } }
 
     func add(_ cohort: CohortRecord) {
