@@ -1,47 +1,69 @@
 import CEL
+import Glibc
 
+/// Measures the rule language on one thread, with its cost limit on, and prints one JSON object per line.
+///
+/// `scripts/bench-cel` runs it with the allocation counter of `Tests/Shims` preloaded, and beside a peer.
 @main
 enum Bench {
-    static func main() {
-        let schema = RecordSchema(
-            name: "Customer",
-            fields: [
-                .init(name: "daily_spend", type: .double), .init(name: "user_type", type: .string),
-                .init(name: "tags", type: .list(.string)), .init(name: "age", type: .int),
-                .init(name: "country", type: .string), .init(name: "orders", type: .int),
-                .init(name: "blocked", type: .bool),
-            ]
-        )
-        let environment = Environment(record: schema, named: "customer")
-        let sample =
-            #"customer.daily_spend > 5000.0 || (customer.daily_spend > 3000.0 && customer.user_type == "PAID")"#
-        let seven =
-            #"customer.daily_spend > 100.0 && customer.age >= 18 && customer.age < 65 && !customer.blocked && customer.orders > 3 && customer.country in ["DE", "FR", "NL"] && customer.tags.exists(t, t == "vip")"#
-        let record: [Value] = [
-            .double(3_500), .string("PAID"),
-            .list([.string("new"), .string("newsletter"), .string("trial"), .string("mobile"), .string("vip")]),
-            .int(40), .string("FR"), .int(7), .bool(false),
-        ]
-        let clock = ContinuousClock()
-        for (name, source, count) in [("sample", sample, 400_000), ("seven", seven, 100_000)] {
-            guard let program = try? environment.compile(source) else { return }
-            var matches = 0
-            for round in 0..<15 {
-                matches = 0
-                let time = clock.measure {
-                    for _ in 0..<count where program.evaluate(record) == .match { matches += 1 }
-                }
-                print(
-                    name,
-                    round,
-                    Double(time.components.attoseconds) / 1e9 / Double(count) + Double(time.components.seconds) * 1e9
-                        / Double(count),
-                    "ns",
-                    matches
-                )
+    static func main() throws {
+        let environment = Environment(record: Workload.schema, named: "customer", functions: Workload.functions)
+        let rounds = CommandLine.arguments.count > 1 ? Int(CommandLine.arguments[1]) ?? 41 : 41
+        for (name, source) in Workload.rules {
+            let program = try environment.compile(source)
+            measure("evaluate \(name)", rounds: rounds, operations: 20_000) { round in
+                program.evaluate(Workload.records[round & 1_023]) == .match
             }
-            let compile = clock.measure { for _ in 0..<10_000 { _ = try? environment.compile(source) } }
-            print(name, "compile", compile / 10_000)
+            measure("compile \(name)", rounds: rounds, operations: 500) { _ in
+                (try? environment.compile(source)) != nil
+            }
+        }
+        let host = Workload.Host()
+        let calling = try environment.compile("in_cohort('VIP') && !in_cohort('FRAUD')")
+        measure("evaluate host functions", rounds: rounds, operations: 20_000) { _ in
+            calling.evaluate(Workload.records[0], host: host) == .match
+        }
+        // The counter must see an operation that allocates.
+        measure("control: one array per operation", rounds: 5, operations: 20_000) { round in
+            let array = Array(repeating: round, count: 100 + round & 1)
+            return array.withUnsafeBufferPointer { sink($0) }
         }
     }
+
+    /// Not to be seen through by the optimiser.
+    @inline(never)
+    static func sink(_ buffer: UnsafeBufferPointer<Int>) -> Bool { buffer[0] >= 0 }
+
+    /// Allocations so far, where the counter is preloaded.
+    static let allocations: (@convention(c) () -> UInt64)? = {
+        guard let symbol = dlsym(nil, "malloc_count_total") else { return nil }
+        return unsafeBitCast(symbol, to: (@convention(c) () -> UInt64).self)
+    }()
+
+    @inline(never)
+    static func measure(_ name: String, rounds: Int, operations: Int, _ body: (Int) -> Bool) {
+        var times: [Double] = []
+        times.reserveCapacity(rounds + 1)
+        var matches = 0
+        for operation in 0..<operations where body(operation) { matches += 1 }  // To warm up.
+        let before = allocations?()
+        let clock = ContinuousClock()
+        for _ in 0..<rounds {
+            let start = clock.now
+            for operation in 0..<operations where body(operation) { matches += 1 }
+            let time = (clock.now - start).components
+            times.append((Double(time.seconds) * 1e9 + Double(time.attoseconds) / 1e9) / Double(operations))
+        }
+        let after = allocations?()
+        times.sort()
+        var line = "{\"name\": \"\(name)\", \"minimum_ns\": \(rounded(times[0])), "
+        line += "\"median_ns\": \(rounded(times[times.count / 2])), "
+        line += "\"p90_ns\": \(rounded(times[times.count * 9 / 10])), \"matches\": \(matches)"
+        if let before, let after {
+            line += ", \"allocations\": \(rounded(Double(after - before) / Double(rounds * operations)))"
+        }
+        print(line + "}")
+    }
+
+    static func rounded(_ value: Double) -> Double { (value * 1_000).rounded() / 1_000 }
 }

@@ -167,7 +167,13 @@ struct Generator {
             return random.chance(50)
                 ? "(\(expression(.int, depth: depth)) in \(expression(.ints, depth: depth)))"
                 : "\(expression(.string, depth: depth)).\(random.pick(["contains", "startsWith"]))(\(expression(.string, depth: depth)))"
-        case 7: return "(\(expression(.int, depth: depth)) < \(expression(.double, depth: depth)))"
+        case 7:
+            if loops >= 2 { return "('a' in ls)" }
+            return random.pick([
+                "(\(expression(.int, depth: depth)) < \(expression(.double, depth: depth)))",
+                "(s in ['a', 'PAID', 'é'])",
+                "('a' in ls)", "ls.exists(x, x == 'PAID')", "(r in [])", "ls.exists(x, x != 'a')",
+            ])
         default:
             guard loops < 2 else { return "(b || has(m.a))" }
             return loop(random.pick(["all", "exists", "exists_one"]), over: .ints, element: .int, body: .bool, depth)

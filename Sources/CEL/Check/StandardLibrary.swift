@@ -8,7 +8,7 @@ enum Builtin: UInt8, Sendable {
     case quote, format
     case greatest, least, ceil, floor, round, trunc, abs, sign, sqrt, isNaN, isInf, isFinite
     case bitAnd, bitOr, bitXor, bitNot, bitShiftLeft, bitShiftRight
-    case optionalOf, optionalNone, optionalOfNonZeroValue, hasValue, value, or, orValue
+    case optionalOf, optionalNone, optionalOfNonZeroValue, hasValue, value, or, orValue, unwrap
     case base64Encode, base64Decode
 }
 
@@ -197,6 +197,8 @@ enum StandardLibrary {
             function("optional.of", .optionalOf, [a], .optional(a)),
             function("optional.none", .optionalNone, [], .optional(a)),
             function("optional.ofNonZeroValue", .optionalOfNonZeroValue, [a], .optional(a)),
+            function("optional.unwrap", .unwrap, [.list(.optional(a))], .list(a)),
+            method("unwrapOpt", .unwrap, [.list(.optional(a))], .list(a)),
             method("hasValue", .hasValue, [.optional(a)], .bool),
             method("value", .value, [.optional(a)], a),
             method("or", .or, [.optional(a), .optional(a)], .optional(a)),

@@ -11,6 +11,10 @@ struct Decision: Sendable {
     struct Test: Sendable {
         enum Kind: UInt8, Sendable {
             case double, int, string, bool, presence
+            /// The slot's string is in the list of strings that is constant `operand`.
+            case isAmong
+            /// The slot's list has the string that is constant `operand`, sought by `in` or, with `detail` 1, by `exists`.
+            case contains
             /// The instructions from `slot` up to `operand` leave a bool.
             case segment
         }
@@ -66,19 +70,41 @@ extension CodeGenerator {
         let range = ranges[Int(node)]
         test.slot = range.start
         test.operand = Int64(range.end)
-        if range.end - range.start == 1 {
-            let instruction = instructions[Int(range.start)]
-            test.detail = instruction.detail
-            switch instruction.operation {
-            case .compareSlotDouble: (test.kind, test.slot, test.operand) = (.double, instruction.a, instruction.b)
-            case .compareSlotInt: (test.kind, test.slot, test.operand) = (.int, instruction.a, instruction.b)
-            case .equalSlotString: (test.kind, test.slot, test.operand) = (.string, instruction.a, instruction.b)
-            case .slot: (test.kind, test.slot) = (.bool, instruction.a)
-            case .hasSlot: (test.kind, test.slot) = (.presence, instruction.a)
-            default: break
-            }
-        }
+        specialize(&test, Array(instructions[Int(range.start)..<Int(range.end)].prefix(7)))
         tests.append(test)
         return Int32(tests.count - 1)
+    }
+
+    /// Turns a segment of well-known instructions into a test of its own.
+    private func specialize(_ test: inout Decision.Test, _ segment: [Instruction]) {
+        guard let first = segment.first else { return }
+        switch segment.map(\.operation) {
+        case [.compareSlotDouble]: (test.kind, test.operand) = (.double, first.b)
+        case [.compareSlotInt]: (test.kind, test.operand) = (.int, first.b)
+        case [.equalSlotString]: (test.kind, test.operand) = (.string, first.b)
+        case [.slot]: test.kind = .bool
+        case [.hasSlot]: test.kind = .presence
+        case [.slot, .constant, .compare]:
+            guard isIn(segment[2]), case .list(let list) = constants[Int(segment[1].a)],
+                list.allSatisfy({ if case .string = $0 { true } else { false } })
+            else { return }
+            (test.kind, test.operand) = (.isAmong, Int64(segment[1].a))
+        case [.constant, .slot, .compare]:
+            guard isIn(segment[2]), case .string = constants[Int(first.a)] else { return }
+            (test.kind, test.operand, test.slot) = (.contains, Int64(first.a), segment[1].a)
+            return
+        case [.slot, .loopBegin, .loopNext, .equalLocalString, .loopBody, .loopEnd]:
+            guard segment[1].detail == SyntaxTree.Comprehension.exists.rawValue, segment[2].detail == 1,
+                segment[3].detail == SyntaxTree.Operator.equal.rawValue, segment[3].a == segment[1].a + 3
+            else { return }
+            (test.kind, test.operand, test.detail) = (.contains, segment[3].b, 1)
+        default: return
+        }
+        test.slot = first.a
+        if segment.count == 1 { test.detail = first.detail }
+    }
+
+    private func isIn(_ instruction: Instruction) -> Bool {
+        instruction.detail == SyntaxTree.Operator.in.rawValue
     }
 }

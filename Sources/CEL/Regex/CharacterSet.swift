@@ -100,6 +100,13 @@ enum Categories {
 
 /// Code points that differ by case alone.
 enum CaseFolding {
+    /// The blocks with letters of two cases (Unicode 16); going through all code points would take a hundred times longer.
+    private static let blocks: [ClosedRange<UInt32>] = [
+        0x41...0x5FF, 0x10A0...0x10FF, 0x13A0...0x13FF, 0x1C80...0x1CBF, 0x1D00...0x1FFF, 0x2100...0x218F,
+        0x24B0...0x24EF, 0x2C00...0x2D2F, 0xA640...0xABBF, 0xFF21...0xFF5A, 0x10400...0x105FF, 0x10C80...0x10DFF,
+        0x118A0...0x118DF, 0x16E40...0x16E7F, 0x1E900...0x1E95F,
+    ]
+
     /// Each code point that has counterparts, with all of them. Made once, at the first `(?i)`.
     private static let orbits: [(code: UInt32, others: [UInt32])] = {
         var groups: [UInt32: Set<UInt32>] = [:]
@@ -107,7 +114,7 @@ enum CaseFolding {
             let scalars = text.unicodeScalars
             return scalars.count == 1 ? scalars.first?.value : nil
         }
-        for code in UInt32(0x41)...0x1EFFF {
+        for code in blocks.joined() {
             guard let scalar = Unicode.Scalar(code) else { continue }
             let properties = scalar.properties
             guard properties.changesWhenLowercased || properties.changesWhenUppercased else { continue }

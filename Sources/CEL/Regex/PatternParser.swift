@@ -85,6 +85,8 @@ struct PatternParser {
                     at += 1
                 }
                 if at < scalars.count { at += 2 }
+                // A repetition applies to the last of the quoted code points.
+                if let last = parts.popLast() { parts.append(try repetition(of: last)) }
                 continue
             }
             guard let atom = try atom() else { continue }

@@ -47,8 +47,8 @@ enum Builtins {
         case .contains, .startsWith, .endsWith, .matches, .charAt, .indexOf, .lastIndexOf, .lowerAscii, .upperAscii,
             .replace, .split, .substring, .trim, .join, .reverse, .quote, .format:
             return StringFunctions.call(builtin, arguments, &evaluation)
-        case .optionalOf, .optionalNone, .optionalOfNonZeroValue, .hasValue, .value, .or, .orValue:
-            return optional(builtin, arguments)
+        case .optionalOf, .optionalNone, .optionalOfNonZeroValue, .hasValue, .value, .or, .orValue, .unwrap:
+            return optional(builtin, arguments, &evaluation)
         case .base64Encode, .base64Decode:
             return count == 1 ? Base64.call(builtin, arguments[0], &evaluation) : nil
         default: return MathFunctions.call(builtin, arguments, &evaluation)
@@ -101,10 +101,15 @@ enum Builtins {
         }
     }
 
-    private static func optional(_ builtin: Builtin, _ arguments: Arguments) -> Value? {
+    private static func optional(
+        _ builtin: Builtin,
+        _ arguments: Arguments,
+        _ evaluation: inout Evaluation
+    ) -> Value? {
         switch (builtin, arguments.count) {
         case (.optionalNone, 0): return .optional(nil)
         case (.optionalOf, 1): return .optional(arguments[0])
+        case (.unwrap, 1): return unwrap(arguments[0], &evaluation)
         case (.optionalOfNonZeroValue, 1): return .optional(isZero(arguments[0]) ? nil : arguments[0])
         default: break
         }
@@ -119,6 +124,18 @@ enum Builtins {
         case (.orValue, 2): return wrapped ?? arguments[1]
         default: return nil
         }
+    }
+
+    /// The values of those optionals of a list that have one.
+    private static func unwrap(_ value: Value, _ evaluation: inout Evaluation) -> Value? {
+        guard case .list(let list) = value else { return nil }
+        guard evaluation.charge(list.count) else { return Evaluation.costExceeded }
+        var result: [Value] = []
+        for element in list {
+            guard case .optional(let wrapped) = element else { return nil }
+            if let wrapped { result.append(wrapped) }
+        }
+        return .list(result)
     }
 
     private static func isZero(_ value: Value) -> Bool {

@@ -76,10 +76,54 @@ extension Interpreter {
             budget -= min(a.utf8.count, b.utf8.count) >> 4
             guard budget >= 0 else { return nil }
             return sameCodePoints(a, b) == (test.detail == SyntaxTree.Operator.equal.rawValue)
+        case .isAmong: return isAmong(code, test, record, &budget)
+        case .contains: return contains(code, test, record, &budget)
         default:
             if case .absent = record[slot] { return false }
             return true
         }
+    }
+
+    /// `slot in ["a", "b"]`, charged as the instructions are.
+    private static func isAmong(
+        _ code: Code,
+        _ test: Decision.Test,
+        _ record: UnsafeBufferPointer<Value>,
+        _ budget: inout Int
+    ) -> Bool? {
+        guard case .string(let text) = record[Int(test.slot)], case .list(let list) = code.constants[Int(test.operand)]
+        else { return nil }
+        budget -= 1
+        let count = text.utf8.count
+        for place in list.indices {
+            guard case .string(let candidate) = list[place] else { return nil }
+            budget -= 1 + min(count, candidate.utf8.count) >> 4
+            guard budget >= 0 else { return nil }
+            if sameCodePoints(text, candidate) { return true }
+        }
+        return budget >= 0 ? false : nil
+    }
+
+    /// `"a" in slot` and `slot.exists(x, x == "a")`, charged as their instructions are.
+    private static func contains(
+        _ code: Code,
+        _ test: Decision.Test,
+        _ record: UnsafeBufferPointer<Value>,
+        _ budget: inout Int
+    ) -> Bool? {
+        guard case .list(let list) = record[Int(test.slot)], case .string(let text) = code.constants[Int(test.operand)]
+        else { return nil }
+        let isLoop = test.detail == 1
+        budget -= isLoop ? 3 : 1
+        let perElement = isLoop ? 3 : 1
+        let count = text.utf8.count
+        for place in list.indices {
+            guard case .string(let candidate) = list[place] else { return nil }
+            budget -= perElement + min(count, candidate.utf8.count) >> 4
+            guard budget >= 0 else { return nil }
+            if sameCodePoints(text, candidate) { return true }
+        }
+        return budget >= 0 ? false : nil
     }
 
     @inline(__always)

@@ -87,13 +87,18 @@ enum Time {
         {
             return hours < 24 && minutes < 60 ? sign * (hours * 3_600 + minutes * 60) : nil
         }
-        // Names are of the IANA database; Foundation's abbreviations and other forms are left out.
-        guard zone.utf8.count <= 64,
-            zone.utf8.contains(UInt8(ascii: "/")) || TimeZone.knownTimeZoneIdentifiers.contains(zone),
-            let zone = TimeZone(identifier: zone)
-        else { return nil }
+        // Names are of the IANA database. Nothing else reaches Foundation, which looks for a file of that name.
+        guard zone.utf8.count <= 64, isZoneName(zone), let zone = TimeZone(identifier: zone) else { return nil }
         return zone.secondsFromGMT(for: Date(timeIntervalSince1970: Double(t.seconds)))
     }
+
+    private static func isZoneName(_ name: String) -> Bool {
+        guard let first = name.utf8.first, first & 0xDF &- 0x41 < 26 else { return false }
+        let isPlain = name.utf8.allSatisfy { isIdentifierPart($0) || "/+-".utf8.contains($0) }
+        return isPlain && (name.utf8.contains(UInt8(ascii: "/")) || knownZones.contains(name))
+    }
+
+    private static let knownZones = Set(TimeZone.knownTimeZoneIdentifiers)
 
     private static func number(_ bytes: some RandomAccessCollection<UInt8>, _ from: Int, _ count: Int) -> Int? {
         var value = 0

@@ -1,0 +1,60 @@
+// Counts heap allocations of a process: build as a shared object, preload it, and read malloc_count_total().
+//
+//   cc -O2 -shared -fPIC -o malloc_count.so malloc_count.c
+//   LD_PRELOAD=./malloc_count.so program
+//
+// A program finds the counters by dlsym(NULL, "malloc_count_total") and does without where they are missing. It
+// should count an operation that is known to allocate as well: a shim that counts nothing proves nothing.
+#include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+
+static _Atomic uint64_t count;
+static _Atomic uint64_t bytes;
+
+static void note(size_t size) {
+    atomic_fetch_add_explicit(&count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&bytes, size, memory_order_relaxed);
+}
+
+// Allocations since the process began, reallocations included.
+uint64_t malloc_count_total(void) { return atomic_load_explicit(&count, memory_order_relaxed); }
+
+// Bytes asked for since the process began.
+uint64_t malloc_count_bytes(void) { return atomic_load_explicit(&bytes, memory_order_relaxed); }
+
+void *malloc(size_t size) {
+    note(size);
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t members, size_t size) {
+    note(members * size);
+    return __libc_calloc(members, size);
+}
+
+void *realloc(void *block, size_t size) {
+    note(size);
+    return __libc_realloc(block, size);
+}
+
+void *memalign(size_t alignment, size_t size) {
+    note(size);
+    return __libc_memalign(alignment, size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+
+int posix_memalign(void **block, size_t alignment, size_t size) {
+    if (alignment % sizeof(void *) != 0 || (alignment & (alignment - 1)) != 0) return EINVAL;
+    void *result = memalign(alignment, size);
+    if (result == NULL) return ENOMEM;
+    *block = result;
+    return 0;
+}
