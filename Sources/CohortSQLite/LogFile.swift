@@ -104,6 +104,11 @@ final class LogFile: Sendable {
         try access { try $0.execute(sql: "PRAGMA wal_checkpoint(TRUNCATE)") }
     }
 
+    /// What SQLite says of `synchronous`: 2 is FULL.
+    func synchronousSetting() throws(StoreError) -> Int {
+        try access { try Int.fetchOne($0, sql: "PRAGMA synchronous") ?? 0 }
+    }
+
     func close() { try? queue.close() }
 
     private func access<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {

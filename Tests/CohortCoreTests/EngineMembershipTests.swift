@@ -296,4 +296,24 @@ struct EngineMembershipTests {
             }
         }
     }
+
+    @Test("A batch of the greatest size is taken in one group")
+    func largeBatches() async throws {
+        try await withEngine(configuration: EngineConfiguration()) { engine, _ in
+            try await engine.create("EVEN", "customer.daily_spend > 0.0")
+            for batch in 0..<2 {
+                let rows = (0..<10_000).map { i in
+                    CustomerPut(
+                        customerID: "customer-\(batch)-\(i)",
+                        attributes: [("daily_spend", .double(Double(i % 2)))]
+                    )
+                }
+                let results = try await engine.put(batch: rows, context: tester)
+                #expect(results.allSatisfy { (try? $0.get())?.outcome == .created })
+            }
+            let count = try await engine.countMembersWaiting(cohort: "EVEN", deadline: .far)
+            #expect(count.members == 10_000)
+            #expect(try await engine.check("customer-1-9999", "EVEN").membership == .in)
+        }
+    }
 }

@@ -269,6 +269,10 @@ private final class ModelRun {
             let count = try await engine.countMembersWaiting(cohort: cohort, deadline: .far)
             #expect(count.members == UInt64(model.members(cohort, .in).count))
             #expect(count.unknown == UInt64(model.members(cohort, .unknown).count))
+            let view = engine.catalog.cohort(cohort)
+            #expect(view?.includeCount == UInt64(model.cohorts[cohort]?.include.count ?? 0))
+            #expect(view?.excludeCount == UInt64(model.cohorts[cohort]?.exclude.count ?? 0))
+            #expect(view?.version == model.cohorts[cohort]?.version)
         }
         for id in (0..<60).map({ "customer-\($0)" }) {
             let found = try await engine.cohortsWaiting(ofCustomer: id, deadline: .far)

@@ -160,13 +160,14 @@ final class Committer: @unchecked Sendable {
         let prepared = bulk.map { shared.index.prepare($0) }
         var start = 0
         while start < entries.count {
-            let end = min(start + configuration.publishSlice, entries.count)
+            // No more than a segment of the directory has room for before it is split.
+            let end = min(start + min(configuration.publishSlice, 256), entries.count)
             shared.index.lock.withWriteLock {
                 for i in start..<end { shared.index.apply(entries[i], bulk: prepared) }
             }
             start = end
+            shared.index.maintain()
         }
-        shared.index.maintain()
         sequence = last.sequence
         time = last.time
         nextOrdinal = changes.nextOrdinal

@@ -1,46 +1,63 @@
 /// Ids by ordinal, without an object for each: the bytes of 4,096 consecutive ordinals lie in one block.
 ///
-/// Not thread-safe: an owner guards it. Ordinals are added in ascending order within a block; gaps stay empty.
-final class IdentifierArena {
+/// A handle without reference counting: the owner guards it, and destroys it once. Ordinals are added in ascending order
+/// within a block; gaps stay empty. As long as all ids of a block are of one length, where they lie is computed; a table
+/// of ends is made with the first that is not.
+struct IdentifierArena {
     static let blockBits = 12
     static let blockSize = 1 << blockBits
 
     private struct Block {
-        /// Where the id of each ordinal ends; it begins where the one before it ends.
-        var ends: UnsafeMutablePointer<UInt32>
         var bytes: UnsafeMutablePointer<UInt8>
+        /// Where the id of each ordinal ends; it begins where the one before it ends. `nil` while all are of one length.
+        var ends: UnsafeMutablePointer<UInt32>?
+        /// The one length, while `ends` is nil.
+        var length: UInt32
         var capacity: UInt32
         /// Ordinals of the block that have been passed, with an id or without.
         var filled: UInt32
+
+        /// Where the bytes that are used end.
+        var used: UInt32 {
+            guard filled > 0 else { return 0 }
+            return ends.map { $0[Int(filled) - 1] } ?? filled * length
+        }
     }
 
-    private var blocks: UnsafeMutablePointer<Block?>
-    private var blockCapacity: Int
+    private struct Header {
+        var blocks: UnsafeMutablePointer<Block?>
+        var capacity: Int
+    }
+
+    private let header: UnsafeMutablePointer<Header>
 
     init() {
-        blockCapacity = 16
-        blocks = .allocate(capacity: blockCapacity)
-        blocks.initialize(repeating: nil, count: blockCapacity)
+        header = .allocate(capacity: 1)
+        let blocks = UnsafeMutablePointer<Block?>.allocate(capacity: 16)
+        blocks.initialize(repeating: nil, count: 16)
+        header.initialize(to: Header(blocks: blocks, capacity: 16))
     }
 
-    deinit {
-        for i in 0..<blockCapacity {
-            blocks[i]?.ends.deallocate()
-            blocks[i]?.bytes.deallocate()
+    /// Gives all memory back. The handle and its copies must not be used afterwards.
+    func destroy() {
+        for i in 0..<header.pointee.capacity {
+            header.pointee.blocks[i]?.ends?.deallocate()
+            header.pointee.blocks[i]?.bytes.deallocate()
         }
-        blocks.deallocate()
+        header.pointee.blocks.deallocate()
+        header.deallocate()
     }
 
     /// Makes room in the table of blocks, so that ordinals below the limit never move it.
     func reserve(ordinals: Int) {
         let needed = (ordinals + Self.blockSize - 1) >> Self.blockBits
-        guard needed > blockCapacity else { return }
-        let capacity = max(needed, blockCapacity * 2)
+        guard needed > header.pointee.capacity else { return }
+        let capacity = max(needed, header.pointee.capacity * 2)
         let grown = UnsafeMutablePointer<Block?>.allocate(capacity: capacity)
         grown.initialize(repeating: nil, count: capacity)
-        grown.update(from: blocks, count: blockCapacity)
-        blocks.deallocate()
-        (blocks, blockCapacity) = (grown, capacity)
+        grown.update(from: header.pointee.blocks, count: header.pointee.capacity)
+        header.pointee.blocks.deallocate()
+        header.pointee = Header(blocks: grown, capacity: capacity)
     }
 
     /// Adds the id of an ordinal above all others of its block. Several threads may fill different blocks at once
@@ -48,20 +65,25 @@ final class IdentifierArena {
     func append(_ id: UnsafeRawBufferPointer, at ordinal: Ordinal) {
         let index = Int(ordinal) >> Self.blockBits
         let position = ordinal & UInt32(Self.blockSize - 1)
-        if index >= blockCapacity { reserve(ordinals: (index + 1) << Self.blockBits) }
-        var block = blocks[index] ?? makeBlock()
+        if index >= header.pointee.capacity { reserve(ordinals: (index + 1) << Self.blockBits) }
+        var block = header.pointee.blocks[index] ?? Self.makeBlock(length: UInt32(id.count))
         precondition(position >= block.filled, "ordinals are added in ascending order")
-        let start = block.filled == 0 ? 0 : block.ends[Int(block.filled) - 1]
-        for gap in block.filled..<position { block.ends[Int(gap)] = start }
+        if block.ends == nil, position != block.filled || UInt32(id.count) != block.length {
+            Self.spellOutEnds(&block)
+        }
+        let start = block.used
         let end = start + UInt32(id.count)
-        if end > block.capacity { grow(&block, used: start, to: end, filled: position) }
+        if end > block.capacity { Self.grow(&block, to: end) }
         if let source = id.baseAddress {
             UnsafeMutableRawPointer(block.bytes + Int(start)).copyMemory(from: source, byteCount: id.count)
         }
-        block.ends[Int(position)] = end
+        if let ends = block.ends {
+            for gap in block.filled..<position { ends[Int(gap)] = start }
+            ends[Int(position)] = end
+        }
         block.filled = position + 1
-        if position == UInt32(Self.blockSize - 1) { trim(&block, used: end) }
-        blocks[index] = block
+        if position == UInt32(Self.blockSize - 1) { Self.resize(&block, capacity: max(end, 1)) }
+        header.pointee.blocks[index] = block
     }
 
     /// The id's bytes, valid until the next change; empty for an ordinal without one.
@@ -69,14 +91,17 @@ final class IdentifierArena {
     func id(_ ordinal: Ordinal) -> UnsafeRawBufferPointer {
         let index = Int(ordinal) >> Self.blockBits
         let position = Int(ordinal) & (Self.blockSize - 1)
-        guard index < blockCapacity, let block = blocks[index], position < Int(block.filled) else {
-            return UnsafeRawBufferPointer(start: nil, count: 0)
+        guard index < header.pointee.capacity, let block = header.pointee.blocks[index], position < Int(block.filled)
+        else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        guard let ends = block.ends else {
+            let length = Int(block.length)
+            return UnsafeRawBufferPointer(start: block.bytes + position * length, count: length)
         }
-        let start = position == 0 ? 0 : block.ends[position - 1]
-        return UnsafeRawBufferPointer(start: block.bytes + Int(start), count: Int(block.ends[position] - start))
+        let start = position == 0 ? 0 : ends[position - 1]
+        return UnsafeRawBufferPointer(start: block.bytes + Int(start), count: Int(ends[position] - start))
     }
 
-    /// Overwrites an id with zeros: the bytes of one erased do not stay in memory.
+    /// Overwrites an id with zeros: the bytes of an erased customer do not stay in memory.
     func wipe(_ ordinal: Ordinal) {
         let id = id(ordinal)
         guard let start = id.baseAddress else { return }
@@ -85,37 +110,37 @@ final class IdentifierArena {
 
     /// Bytes held.
     var bytes: Int {
-        var sum = blockCapacity * MemoryLayout<Block?>.stride
-        for i in 0..<blockCapacity {
-            if let block = blocks[i] { sum += Int(block.capacity) + Self.blockSize * 4 }
+        var sum = header.pointee.capacity * MemoryLayout<Block?>.stride
+        for i in 0..<header.pointee.capacity {
+            guard let block = header.pointee.blocks[i] else { continue }
+            sum += Int(block.capacity) + (block.ends == nil ? 0 : Self.blockSize * 4)
         }
         return sum
     }
 
-    private func makeBlock() -> Block {
+    private static func makeBlock(length: UInt32) -> Block {
         let capacity: UInt32 = 4_096
         return Block(
-            ends: .allocate(capacity: Self.blockSize),
-            bytes: .allocate(capacity: Int(capacity)),
-            capacity: capacity,
-            filled: 0
-        )
+            bytes: .allocate(capacity: Int(capacity)), ends: nil, length: length, capacity: capacity, filled: 0)
     }
 
-    private func grow(_ block: inout Block, used: UInt32, to needed: UInt32, filled: UInt32) {
+    private static func spellOutEnds(_ block: inout Block) {
+        let ends = UnsafeMutablePointer<UInt32>.allocate(capacity: blockSize)
+        for i in 0..<block.filled { ends[Int(i)] = (i + 1) * block.length }
+        block.ends = ends
+    }
+
+    private static func grow(_ block: inout Block, to needed: UInt32) {
         // Ids of one store are much alike in length: aim at a whole block of the average so far, once that is known.
-        let average = filled == 0 ? needed : used / filled + 1
-        let whole = filled < 512 ? block.capacity * 2 : average * UInt32(Self.blockSize) + 256
-        resize(&block, used: used, capacity: max(needed, whole, block.capacity + block.capacity / 4))
+        let average = block.filled == 0 ? needed : block.used / block.filled + 1
+        let whole = block.filled < 512 ? block.capacity * 2 : average * UInt32(blockSize) + 256
+        resize(&block, capacity: max(needed, whole, block.capacity + block.capacity / 4))
     }
 
-    private func trim(_ block: inout Block, used: UInt32) {
-        if used < block.capacity { resize(&block, used: used, capacity: max(used, 1)) }
-    }
-
-    private func resize(_ block: inout Block, used: UInt32, capacity: UInt32) {
+    private static func resize(_ block: inout Block, capacity: UInt32) {
+        guard capacity != block.capacity else { return }
         let moved = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(capacity))
-        moved.update(from: block.bytes, count: Int(used))
+        moved.update(from: block.bytes, count: Int(min(block.used, capacity)))
         block.bytes.deallocate()
         (block.bytes, block.capacity) = (moved, capacity)
     }

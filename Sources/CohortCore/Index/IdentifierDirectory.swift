@@ -12,61 +12,118 @@ final class IdentifierDirectory {
     /// A segment beyond this is split; the slots above it are room for what is inserted before that happens.
     static let segmentLimit = 3_400
 
-    private struct Segment {
-        var ordinals: UnsafeMutablePointer<UInt32>
-        var tags: UnsafeMutablePointer<UInt16>
-        var count: Int
+    /// One allocation: depth and count, then the tags, then the ordinals.
+    fileprivate struct Segment: Equatable {
+        static let tagsOffset = 16
+        static let ordinalsOffset = tagsOffset + segmentSlots * 2
+        static let size = ordinalsOffset + segmentSlots * 4
+
+        let base: UnsafeMutableRawPointer
+
+        @inline(__always)
+        var tags: UnsafeMutablePointer<UInt16> {
+            (base + Self.tagsOffset).assumingMemoryBound(to: UInt16.self)
+        }
+        @inline(__always)
+        var ordinals: UnsafeMutablePointer<UInt32> {
+            (base + Self.ordinalsOffset).assumingMemoryBound(to: UInt32.self)
+        }
         /// How many leading bits of the hash its members share.
+        var depth: UInt64 { base.load(as: UInt64.self) }
+        var count: Int {
+            get { base.load(fromByteOffset: 8, as: Int.self) }
+            nonmutating set { base.storeBytes(of: newValue, toByteOffset: 8, as: Int.self) }
+        }
+
+        init(depth: UInt64) {
+            base = .allocate(byteCount: Self.size, alignment: 64)
+            base.initializeMemory(as: UInt8.self, repeating: 0, count: Self.ordinalsOffset)
+            base.storeBytes(of: depth, as: UInt64.self)
+        }
+    }
+
+    fileprivate struct Header {
+        var table: UnsafeMutablePointer<Segment>
         var depth: UInt64
+        var count: UInt64
+    }
+
+    /// Looks ids up without a reference to the directory: valid as long as that lives.
+    struct Reader {
+        fileprivate let header: UnsafeMutablePointer<Header>
+        fileprivate let arena: IdentifierArena
+        fileprivate let hash: IdentifierHash
+
+        @inline(__always)
+        func ordinal(of id: UnsafeRawBufferPointer) -> Ordinal? {
+            let h = hash(id)
+            let segment = header.pointee.table[IdentifierDirectory.place(h, header.pointee.depth)]
+            let tags = segment.tags
+            let tag = IdentifierDirectory.tag(h)
+            var i = Int(truncatingIfNeeded: h) & (segmentSlots - 1)
+            while tags[i] != 0 {
+                if tags[i] == tag {
+                    let ordinal = segment.ordinals[i]
+                    if IdentifierDirectory.equal(arena.id(ordinal), id) { return ordinal }
+                }
+                i = (i + 1) & (segmentSlots - 1)
+            }
+            return nil
+        }
+
+        @inline(__always)
+        func id(_ ordinal: Ordinal) -> UnsafeRawBufferPointer { arena.id(ordinal) }
     }
 
     let arena = IdentifierArena()
     private let hash = IdentifierHash()
-    private var table: UnsafeMutablePointer<UnsafeMutablePointer<Segment>>
-    private var depth: UInt64 = 0
-    /// Segments that were beyond the limit after an insertion.
+    private let header: UnsafeMutablePointer<Header>
+    /// Hashes in segments that were beyond the limit after an insertion.
     private var full: [UInt64] = []
-    private(set) var count: UInt64 = 0
     private var segments = 1
 
     init() {
-        table = .allocate(capacity: 1)
-        table.initialize(to: Self.makeSegment(depth: 0))
+        let table = UnsafeMutablePointer<Segment>.allocate(capacity: 1)
+        table.initialize(to: Segment(depth: 0))
+        header = .allocate(capacity: 1)
+        header.initialize(to: Header(table: table, depth: 0, count: 0))
     }
 
     deinit {
         var i = 0
         while i < 1 << Int(depth) {
             let segment = table[i]
-            i += 1 << Int(depth - segment.pointee.depth)
-            Self.free(segment)
+            i += 1 << Int(depth - segment.depth)
+            segment.base.deallocate()
         }
         table.deallocate()
+        header.deallocate()
+        arena.destroy()
+    }
+
+    private var table: UnsafeMutablePointer<Segment> { header.pointee.table }
+    private var depth: UInt64 { header.pointee.depth }
+
+    var reader: Reader { Reader(header: header, arena: arena, hash: hash) }
+
+    private(set) var count: UInt64 {
+        get { header.pointee.count }
+        set { header.pointee.count = newValue }
     }
 
     /// Bytes held.
-    var bytes: Int { arena.bytes + segments * (Self.segmentSlots * 6 + 64) + (8 << Int(depth)) }
+    var bytes: Int { arena.bytes + segments * Segment.size + (8 << Int(depth)) }
 
-    @inline(__always)
-    func ordinal(of id: UnsafeRawBufferPointer) -> Ordinal? {
-        let h = hash(id)
-        let segment = table[slot(h)]
-        let tag = Self.tag(h)
-        var i = Int(truncatingIfNeeded: h) & (Self.segmentSlots - 1)
-        while segment.pointee.tags[i] != 0 {
-            if segment.pointee.tags[i] == tag {
-                let ordinal = segment.pointee.ordinals[i]
-                if Self.equal(arena.id(ordinal), id) { return ordinal }
-            }
-            i = (i + 1) & (Self.segmentSlots - 1)
-        }
-        return nil
-    }
+    func ordinal(of id: UnsafeRawBufferPointer) -> Ordinal? { reader.ordinal(of: id) }
 
     /// Adds an id that is not there. Readers must be out.
     func insert(_ id: UnsafeRawBufferPointer, ordinal: Ordinal) {
         arena.append(id, at: ordinal)
-        link(ordinal, hash: hash(id))
+        let h = hash(id)
+        let segment = table[Self.place(h, depth)]
+        Self.place(ordinal, hash: h, in: segment)
+        count += 1
+        if segment.count > Self.segmentLimit { full.append(h) }
     }
 
     /// Takes an ordinal out and wipes the id. Readers must be out.
@@ -74,51 +131,52 @@ final class IdentifierDirectory {
         let id = arena.id(ordinal)
         guard !id.isEmpty else { return }
         let h = hash(id)
-        let segment = table[slot(h)]
+        let segment = table[Self.place(h, depth)]
         var i = Int(truncatingIfNeeded: h) & (Self.segmentSlots - 1)
-        while segment.pointee.tags[i] != 0, segment.pointee.ordinals[i] != ordinal {
+        while segment.tags[i] != 0, segment.ordinals[i] != ordinal {
             i = (i + 1) & (Self.segmentSlots - 1)
         }
-        guard segment.pointee.tags[i] != 0 else { return }
+        guard segment.tags[i] != 0 else { return }
         closeGap(in: segment, at: i)
-        segment.pointee.count -= 1
+        segment.count -= 1
         count -= 1
         arena.wipe(ordinal)
     }
 
     /// Splits the segments that have filled. `swap` is called with what needs readers out.
     func splitFullSegments(swap: (() -> Void) -> Void) {
+        if full.isEmpty { return }
         while let h = full.popLast() {
-            let old = table[slot(h)]
-            guard old.pointee.count > Self.segmentLimit else { continue }
-            precondition(old.pointee.depth < 40, "the id hash is degenerate")
-            let zero = Self.makeSegment(depth: old.pointee.depth + 1)
-            let one = Self.makeSegment(depth: old.pointee.depth + 1)
-            for i in 0..<Self.segmentSlots where old.pointee.tags[i] != 0 {
-                let ordinal = old.pointee.ordinals[i]
+            let old = table[Self.place(h, depth)]
+            guard old.count > Self.segmentLimit else { continue }
+            precondition(old.depth < 40, "the id hash is degenerate")
+            let zero = Segment(depth: old.depth + 1)
+            let one = Segment(depth: old.depth + 1)
+            for i in 0..<Self.segmentSlots where old.tags[i] != 0 {
+                let ordinal = old.ordinals[i]
                 let member = hash(arena.id(ordinal))
-                let side = member >> (63 - old.pointee.depth) & 1
+                let side = member >> (63 - old.depth) & 1
                 Self.place(ordinal, hash: member, in: side == 0 ? zero : one)
             }
-            let newDepth = max(depth, old.pointee.depth + 1)
+            let newDepth = max(depth, old.depth + 1)
             var newTable = table
             if newDepth > depth {
                 newTable = .allocate(capacity: 1 << Int(newDepth))
                 for i in 0..<(1 << Int(newDepth)) { (newTable + i).initialize(to: table[i >> 1]) }
             }
             // The old segment's share of the table, one half for each side.
-            let span = 1 << Int(newDepth - old.pointee.depth)
-            let first = Int(truncatingIfNeeded: Self.leading(h, old.pointee.depth)) * span
+            let span = 1 << Int(newDepth - old.depth)
+            let first = Int(truncatingIfNeeded: Self.leading(h, old.depth)) * span
             let oldTable = table
             swap {
                 for i in 0..<span { newTable[first + i] = i < span / 2 ? zero : one }
-                table = newTable
-                depth = newDepth
+                header.pointee.table = newTable
+                header.pointee.depth = newDepth
             }
             if oldTable != newTable { oldTable.deallocate() }
-            Self.free(old)
+            old.base.deallocate()
             segments += 1
-            if zero.pointee.count > Self.segmentLimit || one.pointee.count > Self.segmentLimit { full.append(h) }
+            if zero.count > Self.segmentLimit || one.count > Self.segmentLimit { full.append(h) }
         }
     }
 
@@ -132,12 +190,13 @@ final class IdentifierDirectory {
         var needed: UInt64 = 0
         while customers >> Int(needed) > Self.segmentLimit * 9 / 10 { needed += 1 }
         guard needed > 0 else { return }
-        Self.free(table[0])
+        table[0].base.deallocate()
         table.deallocate()
-        table = .allocate(capacity: 1 << Int(needed))
-        for i in 0..<(1 << Int(needed)) { (table + i).initialize(to: Self.makeSegment(depth: needed)) }
-        depth = needed
-        segments = 1 << Int(needed)
+        let size = 1 << Int(needed)
+        header.pointee.table = .allocate(capacity: size)
+        for i in 0..<size { (table + i).initialize(to: Segment(depth: needed)) }
+        header.pointee.depth = needed
+        segments = size
     }
 
     /// Links the ids that the arena holds for `ordinals` whose hash falls to `part` of `parts` (a power of two, at most
@@ -153,8 +212,8 @@ final class IdentifierDirectory {
             guard !id.isEmpty else { continue }
             let h = hash(id)
             guard Self.leading(h, bits) == UInt64(part) else { continue }
-            let segment = table[slot(h)]
-            guard segment.pointee.count < Self.segmentSlots - 256 else { return nil }
+            let segment = table[Self.place(h, depth)]
+            guard segment.count < Self.segmentSlots - 256 else { return nil }
             Self.place(ordinal, hash: h, in: segment)
             linked += 1
         }
@@ -166,7 +225,7 @@ final class IdentifierDirectory {
 
     func finishLoading(linked: UInt64) {
         count = linked
-        for i in 0..<(1 << Int(depth)) where table[i].pointee.count > Self.segmentLimit {
+        for i in 0..<(1 << Int(depth)) where table[i].count > Self.segmentLimit {
             full.append(UInt64(i) << (64 - max(depth, 1)))
         }
         splitFullSegments { $0() }
@@ -174,53 +233,48 @@ final class IdentifierDirectory {
 
     // MARK: Slots
 
-    private func link(_ ordinal: Ordinal, hash h: UInt64) {
-        let segment = table[slot(h)]
-        Self.place(ordinal, hash: h, in: segment)
-        count += 1
-        if segment.pointee.count > Self.segmentLimit { full.append(h) }
-    }
-
+    /// The table's entry for a hash.
     @inline(__always)
-    private func slot(_ h: UInt64) -> Int { Int(truncatingIfNeeded: Self.leading(h, depth)) }
+    fileprivate static func place(_ h: UInt64, _ depth: UInt64) -> Int { Int(truncatingIfNeeded: leading(h, depth)) }
 
     @inline(__always)
     private static func leading(_ h: UInt64, _ bits: UInt64) -> UInt64 { bits == 0 ? 0 : h >> (64 - bits) }
 
     /// 16 bits between those of the table and those of the slot; never 0, which marks an empty slot.
     @inline(__always)
-    private static func tag(_ h: UInt64) -> UInt16 { UInt16(truncatingIfNeeded: h >> segmentBits) | 1 }
+    fileprivate static func tag(_ h: UInt64) -> UInt16 { UInt16(truncatingIfNeeded: h >> segmentBits) | 1 }
 
-    private static func place(_ ordinal: Ordinal, hash h: UInt64, in segment: UnsafeMutablePointer<Segment>) {
-        precondition(segment.pointee.count < segmentSlots - 1, "a segment overflows")
+    private static func place(_ ordinal: Ordinal, hash h: UInt64, in segment: Segment) {
+        precondition(segment.count < segmentSlots - 1, "a segment overflows")
+        let tags = segment.tags
         var i = Int(truncatingIfNeeded: h) & (segmentSlots - 1)
-        while segment.pointee.tags[i] != 0 { i = (i + 1) & (segmentSlots - 1) }
-        segment.pointee.tags[i] = tag(h)
-        segment.pointee.ordinals[i] = ordinal
-        segment.pointee.count += 1
+        while tags[i] != 0 { i = (i + 1) & (segmentSlots - 1) }
+        tags[i] = tag(h)
+        segment.ordinals[i] = ordinal
+        segment.count += 1
     }
 
     /// Deletion by moving later members of the probe sequence back (Knuth, TAOCP vol. 3, 6.4, algorithm R).
-    private func closeGap(in segment: UnsafeMutablePointer<Segment>, at start: Int) {
+    private func closeGap(in segment: Segment, at start: Int) {
         let mask = Self.segmentSlots - 1
         var gap = start
         var i = start
         while true {
-            segment.pointee.tags[gap] = 0
+            segment.tags[gap] = 0
             var home = 0
             repeat {
                 i = (i + 1) & mask
-                if segment.pointee.tags[i] == 0 { return }
-                home = Int(truncatingIfNeeded: hash(arena.id(segment.pointee.ordinals[i]))) & mask
+                if segment.tags[i] == 0 { return }
+                home = Int(truncatingIfNeeded: hash(arena.id(segment.ordinals[i]))) & mask
             } while gap <= i ? (gap < home && home <= i) : (gap < home || home <= i)
-            segment.pointee.tags[gap] = segment.pointee.tags[i]
-            segment.pointee.ordinals[gap] = segment.pointee.ordinals[i]
+            segment.tags[gap] = segment.tags[i]
+            segment.ordinals[gap] = segment.ordinals[i]
             gap = i
         }
     }
 
     @inline(__always)
-    private static func equal(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+    fileprivate static func equal(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
         guard a.count == b.count else { return false }
         var i = 0
         while i + 8 <= a.count {
@@ -236,21 +290,5 @@ final class IdentifierDirectory {
             i += 1
         }
         return true
-    }
-
-    private static func makeSegment(depth: UInt64) -> UnsafeMutablePointer<Segment> {
-        let tags = UnsafeMutablePointer<UInt16>.allocate(capacity: segmentSlots)
-        tags.initialize(repeating: 0, count: segmentSlots)
-        let segment = UnsafeMutablePointer<Segment>.allocate(capacity: 1)
-        segment.initialize(
-            to: Segment(ordinals: .allocate(capacity: segmentSlots), tags: tags, count: 0, depth: depth)
-        )
-        return segment
-    }
-
-    private static func free(_ segment: UnsafeMutablePointer<Segment>) {
-        segment.pointee.tags.deallocate()
-        segment.pointee.ordinals.deallocate()
-        segment.deallocate()
     }
 }

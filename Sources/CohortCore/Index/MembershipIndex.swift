@@ -70,18 +70,46 @@ final class MembershipIndex: @unchecked Sendable {
     let lock = StripedLock()
     let customers = IdentifierDirectory()
     private let cohortIDs = IdentifierDirectory()
-    private let slots: UnsafeMutablePointer<CohortSlot>
+    private let view: View
     private let capacity: Int
-    private(set) var cohortCount = 0
     private(set) var bitmaps: [CohortBitmaps] = []
-    private(set) var sequence: UInt64 = 0
+
+    /// What reads go through: nothing in it is counted.
+    private struct View {
+        struct State {
+            var cohortCount = 0
+            var sequence: UInt64 = 0
+        }
+
+        let customers: IdentifierDirectory.Reader
+        let cohortIDs: IdentifierDirectory.Reader
+        let slots: UnsafeMutablePointer<CohortSlot>
+        let state: UnsafeMutablePointer<State>
+    }
 
     init(maximumCohorts: Int) {
         capacity = maximumCohorts
-        slots = .allocate(capacity: maximumCohorts)
+        let state = UnsafeMutablePointer<View.State>.allocate(capacity: 1)
+        state.initialize(to: View.State())
+        view = View(
+            customers: customers.reader, cohortIDs: cohortIDs.reader, slots: .allocate(capacity: maximumCohorts),
+            state: state)
     }
 
-    deinit { slots.deallocate() }
+    deinit {
+        view.slots.deallocate()
+        view.state.deallocate()
+    }
+
+    private var slots: UnsafeMutablePointer<CohortSlot> { view.slots }
+    private(set) var cohortCount: Int {
+        get { view.state.pointee.cohortCount }
+        set { view.state.pointee.cohortCount = newValue }
+    }
+    private(set) var sequence: UInt64 {
+        get { view.state.pointee.sequence }
+        set { view.state.pointee.sequence = newValue }
+    }
 
     /// Bytes held, and customers known.
     var size: (bytes: Int, customers: UInt64) {
@@ -97,12 +125,13 @@ extension MembershipIndex {
     /// `nil` where the cohort does not exist or is archived.
     @inline(__always)
     func membership(customer: UnsafeRawBufferPointer, cohort: UnsafeRawBufferPointer) -> IndexedMembership? {
-        lock.withReadLock {
-            guard let number = cohortIDs.ordinal(of: cohort) else { return nil }
-            let slot = slots + Int(number)
+        let view = view
+        return lock.withReadLock {
+            guard let number = view.cohortIDs.ordinal(of: cohort) else { return nil }
+            let slot = view.slots + Int(number)
             guard slot.pointee.state != .archived else { return nil }
             var answer = IndexedMembership(
-                ordinal: customers.ordinal(of: customer),
+                ordinal: view.customers.ordinal(of: customer),
                 cohort: number,
                 membership: .out,
                 reason: .customerNotFound,
@@ -124,10 +153,12 @@ extension MembershipIndex {
         customer: UnsafeRawBufferPointer,
         each: (CohortNumber, UnsafeRawBufferPointer, Membership, UInt32) -> Void
     ) -> (sequence: UInt64, ordinal: Ordinal?) {
-        lock.withReadLock {
-            guard let ordinal = customers.ordinal(of: customer) else { return (sequence, nil) }
-            for number in 0..<cohortCount {
-                let slot = slots + number
+        let view = view
+        return lock.withReadLock {
+            let sequence = view.state.pointee.sequence
+            guard let ordinal = view.customers.ordinal(of: customer) else { return (sequence, nil) }
+            for number in 0..<view.state.pointee.cohortCount {
+                let slot = view.slots + number
                 guard slot.pointee.state != .archived else { continue }
                 let membership: Membership =
                     if slot.pointee.state == .building {
@@ -136,7 +167,7 @@ extension MembershipIndex {
                         .in
                     } else if slot.pointee.unknown.contains(ordinal) { .unknown } else { .out }
                 guard membership != .out else { continue }
-                each(CohortNumber(number), cohortIDs.arena.id(Ordinal(number)), membership, slot.pointee.version)
+                each(CohortNumber(number), view.cohortIDs.id(Ordinal(number)), membership, slot.pointee.version)
             }
             return (sequence, ordinal)
         }
@@ -265,7 +296,7 @@ extension MembershipIndex {
         return PreparedBulk(cohort: change.cohort, members: members, unknown: unknown)
     }
 
-    /// Splits what has filled, beside the readers.
+    /// Splits what has filled, beside the readers. Due after every few hundred new customers.
     func maintain() { customers.splitFullSegments { swap in lock.withWriteLock { swap() } } }
 
     func add(_ cohort: CohortRecord) {
