@@ -74,6 +74,11 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .executableTarget(
+            name: "cohort-bench",
+            dependencies: ["CohortCore", "CohortSQLite"],
+            swiftSettings: settings
+        ),
         .target(
             name: "CohortAPI",
             dependencies: ["RPC", .product(name: "SwiftProtobuf", package: "swift-protobuf")],

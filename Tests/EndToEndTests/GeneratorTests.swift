@@ -19,7 +19,9 @@ struct GeneratorTests {
         }
         """
 
-    private func protoc(_ proto: String, options: String, _ directory: TemporaryDirectory) async throws -> RunningProgram {
+    private func protoc(_ proto: String, options: String, _ directory: TemporaryDirectory) async throws
+        -> RunningProgram
+    {
         try directory.write("shop.proto", proto)
         let program = try RunningProgram(
             URL(fileURLWithPath: "/usr/bin/env"),
@@ -27,7 +29,8 @@ struct GeneratorTests {
                 "protoc", "-I", directory.path, "-I", repositoryFile("Protos"),
                 "--plugin=\(Programs.generator.path)", "--swift-ttrpc_out=\(directory.path)",
                 "--swift-ttrpc_opt=\(options)", "shop.proto",
-            ])
+            ]
+        )
         _ = try await program.wait()
         return program
     }
@@ -58,9 +61,13 @@ struct GeneratorTests {
         let directory = try TemporaryDirectory()
         let streaming = Self.proto.replacing(
             "rpc Talk(stream Question) returns (stream Answer);",
-            with: "rpc Talk(stream Question) returns (Answer) { option (ttrpc.v1.handler) = HANDLER_KIND_INLINE; }")
+            with: "rpc Talk(stream Question) returns (Answer) { option (ttrpc.v1.handler) = HANDLER_KIND_INLINE; }"
+        )
         let inline = try await protoc(streaming, options: "Visibility=Public", directory)
-        #expect(inline.errors.contains("shop.v1.Shop.Talk: HANDLER_KIND_INLINE is for unary methods"), "\(inline.errors)")
+        #expect(
+            inline.errors.contains("shop.v1.Shop.Talk: HANDLER_KIND_INLINE is for unary methods"),
+            "\(inline.errors)"
+        )
         let visibility = try await protoc(Self.proto, options: "Visibility=Open", directory)
         #expect(visibility.errors.contains("Internal, Package or Public"), "\(visibility.errors)")
         let unknown = try await protoc(Self.proto, options: "Colour=Red", directory)

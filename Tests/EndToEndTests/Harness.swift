@@ -62,6 +62,20 @@ final class RunningProgram: Sendable {
         process.standardOutput = FileHandle(forWritingAtPath: directory.file("output"))
         process.standardError = FileHandle(forWritingAtPath: directory.file("errors"))
         try process.run()
+        try Self.watch(process.processIdentifier)
+    }
+
+    /// Ends the program when the tests die without ending it.
+    private static func watch(_ program: Int32) throws {
+        let watchdog = Process()
+        watchdog.executableURL = URL(fileURLWithPath: "/bin/sh")
+        watchdog.arguments = [
+            "-c", "while kill -0 \(getpid()) && kill -0 \(program); do sleep 1; done 2>/dev/null; kill -9 \(program)",
+        ]
+        watchdog.standardInput = FileHandle.nullDevice
+        watchdog.standardOutput = FileHandle.nullDevice
+        watchdog.standardError = FileHandle.nullDevice
+        try watchdog.run()
     }
 
     var output: String { (try? String(contentsOfFile: directory.file("output"), encoding: .utf8)) ?? "" }

@@ -6,7 +6,10 @@ import SwiftProtobuf
 
 struct RulesCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "rules", abstract: "Try rules without a server.", subcommands: [Test.self])
+        commandName: "rules",
+        abstract: "Try rules without a server.",
+        subcommands: [Test.self]
+    )
 
     struct Test: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -17,7 +20,8 @@ struct RulesCommand: AsyncParsableCommand {
                 else a text. NAME:TYPE=VALUE says the type, and NAME:TYPE alone declares an attribute that is absent.
                 daily_spend (double) and user_type (string) are always declared. Exit status: 0 the rule matches,
                 1 it does not or fails, 2 it does not compile.
-                """)
+                """
+        )
 
         @Argument(help: "A CEL expression over customer.<attribute>.") var rule: String
         @Argument(help: ArgumentHelp("Attributes of the customer.", valueName: "name=value"))
@@ -50,7 +54,10 @@ struct RuleRecord {
         for argument in arguments {
             let equals = argument.firstIndex(of: "=")
             let head = argument[..<(equals ?? argument.endIndex)].split(
-                separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+                separator: ":",
+                maxSplits: 1,
+                omittingEmptySubsequences: false
+            )
             let name = String(head[0])
             guard !name.isEmpty, head.count == 2 || equals != nil else {
                 throw CommandFailure.usage("'\(argument)' is no attribute; write NAME=VALUE, or NAME:TYPE when absent")

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CohortAPI
+import RPC
 import SwiftProtobuf
 
 struct StatusCommand: AsyncParsableCommand {
@@ -8,12 +9,34 @@ struct StatusCommand: AsyncParsableCommand {
         abstract: "How the server is: state, sequence, sizes."
     )
 
+    @Option(help: ArgumentHelp("Wait until it serves, at most this long.", valueName: "seconds")) var wait: Double?
     @ParentCommand var root: Cohortctl
 
     func run() async throws {
         try await root.session.withClient { client in
-            let status = try await CohortClient(client).operations.getStatus(.init(), options: root.session.callOptions)
+            let status = try await status(CohortClient(client).operations)
             try root.session.show(status) { Self.table(status) }
+        }
+    }
+
+    private func status(_ operations: OperationsServiceClient) async throws -> GetStatusResponse {
+        let deadline = ContinuousClock.now + .milliseconds(Int64((wait ?? 0) * 1_000))
+        while true {
+            let last: Result<GetStatusResponse, RPCError>
+            do throws(RPCError) {
+                last = .success(try await operations.getStatus(.init(), options: root.session.callOptions))
+            } catch {
+                last = .failure(error)
+            }
+            if case .success(let status) = last, status.state == .serving { return status }
+            let isOver = ContinuousClock.now >= deadline
+            switch last {
+            case .success(let status) where wait == nil: return status
+            case .success(let status) where isOver:
+                throw CommandFailure.failed("the server is still \(status.state.text) after \(wait ?? 0) s")
+            case .failure(let error) where isOver || error.code != .unavailable: throw error
+            default: try await Task.sleep(for: .milliseconds(100))
+            }
         }
     }
 

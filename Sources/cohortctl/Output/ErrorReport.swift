@@ -16,7 +16,7 @@ struct ErrorReport {
             }
         }
         if let reason = error.errorInfo?.reason, !reason.isEmpty { lines.append("  reason: \(reason)") }
-        if let delay = error.retryDelay { lines.append("  try again in \(delay.formatted())") }
+        if let delay = error.retryDelay { lines.append("  try again in \(delay / .seconds(1)) s") }
         self.lines = lines
     }
 
