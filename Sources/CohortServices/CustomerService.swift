@@ -113,7 +113,15 @@ extension Engine {
     /// - Throws: UNAVAILABLE while the index is being loaded, so that an empty list never stands for "not known yet".
     func loadedCatalog() throws(RPCError) -> Catalog {
         switch status.state {
-        case .loading, .failed:
+        case .failed:
+            throw RPCError(
+                .unavailable(
+                    reason: UnavailableReason.storeUnavailable,
+                    message: "the store was refused at start; GetStatus says why",
+                    retryAfter: nil
+                )
+            )
+        case .loading:
             throw RPCError(
                 .unavailable(
                     reason: UnavailableReason.indexLoading,

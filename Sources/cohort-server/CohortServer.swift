@@ -30,6 +30,8 @@ enum CohortServer {
             FileHandle.standardError.write(Data("cohort-server: \(error)\n".utf8))
             exit(2)
         }
+        // What the server writes holds customers' data and keys: for its own account alone.
+        umask(0o077)
         // A peer that goes away is an error of the write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
         LoggingSystem.bootstrap { label in
@@ -60,15 +62,21 @@ enum CohortServer {
             environment: EngineEnvironment(log: { engineLogger.log($0) })
         )
         let rpc = RPCService(settings: settings, engine: engine, logger: Logger(label: "cohort.rpc"))
+        // It logs the services themselves at debug, which tells an operator nothing.
+        var lifecycleLogger = Logger(label: "cohort.lifecycle")
+        lifecycleLogger.logLevel = max(settings.logLevel, .info)
         // Stopped in reverse: first the calls end, then the engine finishes its queue and closes the store.
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [
-                    .init(service: EngineService(engine: engine, health: rpc.health, logger: engineLogger)),
-                    .init(service: rpc),
+                    .init(
+                        service: EngineService(engine: engine, health: rpc.health, logger: engineLogger),
+                        failureTerminationBehavior: .gracefullyShutdownGroup
+                    ),
+                    .init(service: rpc, failureTerminationBehavior: .gracefullyShutdownGroup),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint],
-                logger: logger
+                logger: lifecycleLogger
             )
         )
         try await group.run()

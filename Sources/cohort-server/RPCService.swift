@@ -6,12 +6,14 @@ import Logging
 import NIOPosix
 import RPC
 import ServiceLifecycle
+import UnixSignals
 
 /// The RPC side: listens from the start, answers, drains at the end.
 struct RPCService: Service {
     let health: HealthService
     private let server: Server
     private let drain: Duration
+    private let listen: Endpoint
     private let logger: Logger
 
     init(settings: ServerSettings, engine: Engine, logger: Logger) {
@@ -35,21 +37,46 @@ struct RPCService: Service {
             logger: logger
         )
         drain = settings.drain
+        listen = settings.listen
         self.health = health
         self.logger = logger
     }
 
+    /// - Throws: ``SettingsError`` when it cannot listen or use the certificates.
     func run() async throws {
-        let address = try await server.start()
-        logger.info("listening", metadata: ["address": "\(address)"])
-        await withGracefulShutdownHandler {
-            try? await server.run()
-        } onGracefulShutdown: {
-            logger.info("draining", metadata: ["seconds": "\(drain / .seconds(1))"])
-            health.setAll(.notServing)
-            Task { await server.shutdown(grace: drain) }
+        try await start()
+        let signals = await UnixSignalsSequence(trapping: .sighup)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { for await _ in signals { server.reloadCertificates() } }
+            await withTaskCancellationOrGracefulShutdownHandler {
+                try? await server.run()
+            } onCancelOrGracefulShutdown: {
+                logger.info("draining", metadata: ["seconds": "\(drain / .seconds(1))"])
+                health.setAll(.notServing)
+                Task { await server.shutdown(grace: drain) }
+            }
+            group.cancelAll()
         }
         logger.info("drained")
+    }
+
+    private func start() async throws {
+        do {
+            try await server.start()
+        } catch let error as TLSSettingsError {
+            throw SettingsError("\(Self.flag(for: error.setting)): \(error.message)")
+        } catch {
+            throw SettingsError("--listen: cannot listen on \(listen): \(error)")
+        }
+    }
+
+    private static func flag(for setting: String) -> String {
+        switch setting {
+        case "certificateChainPath": "--tls-certificate"
+        case "privateKeyPath": "--tls-key"
+        case "trustRootsPath": "--tls-ca"
+        default: setting
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CohortAPI
 import Foundation
+import Logging
 import NIOPosix
 import RPC
 
@@ -61,10 +62,18 @@ struct SessionOptions: ParsableArguments {
             }
         }
         let tls = ClientTLS(trustRootsPath: ca, certificateChainPath: cert, privateKeyPath: key)
-        let client = try Client(
-            ClientConfiguration(endpoints: [endpoint], tls: tls),
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton
-        )
+        let client: Client
+        do {
+            // What goes wrong is reported as the error of a call.
+            client = try Client(
+                ClientConfiguration(endpoints: [endpoint], tls: tls),
+                eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
+                logger: Logger(label: "cohortctl", factory: { _ in SwiftLogNoOpLogHandler() })
+            )
+        } catch {
+            let options = ["trustRootsPath": "--ca", "certificateChainPath": "--cert", "privateKeyPath": "--key"]
+            throw CommandFailure.usage("\(options[error.setting] ?? error.setting): \(error.message)")
+        }
         let result: Swift.Result<Result, any Error>
         do { result = .success(try await body(client)) } catch { result = .failure(error) }
         await client.shutdown()

@@ -158,7 +158,7 @@ public nonisolated struct GetStatusResponse: @unchecked Sendable {
   /// Clears the value of `uptime`. Subsequent reads from it will return its default value.
   public mutating func clearUptime() {_uniqueStorage()._uptime = nil}
 
-  /// Tells the sequences of this store from those of another; a UUID.
+  /// Tells the sequences of this store from those of another: 32 hexadecimal digits.
   public var storeID: String {
     get {_storage._storeID}
     set {_uniqueStorage()._storeID = newValue}

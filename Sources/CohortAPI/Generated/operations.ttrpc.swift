@@ -20,7 +20,7 @@ public enum OperationsServiceMethods {
 
 /// What an operator asks a server.
 public protocol OperationsServiceHandler: RegistrableService {
-    /// How the server is. Answered in every state of the server.
+    /// How the server is. Answered also while the index is loaded and when the store has failed.
     func getStatus(_ request: GetStatusRequest, _ call: ServerCall) throws(RPCError) -> InlineResult<GetStatusResponse>
 }
 
@@ -41,7 +41,7 @@ public struct OperationsServiceClient: Sendable {
         self.transport = transport
     }
 
-    /// How the server is. Answered in every state of the server.
+    /// How the server is. Answered also while the index is loaded and when the store has failed.
     public func getStatus(_ request: GetStatusRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> GetStatusResponse {
         try await transport.unary(OperationsServiceMethods.getStatus, request, options)
     }

@@ -104,6 +104,12 @@ struct ServerSettings: Sendable {
         engine.maximumAttributes = try reader.whole("limits.attributes")
         engine.maximumCohorts = try reader.whole("limits.cohorts")
         engine.maximumPendingBytes = try reader.whole("limits.pending.bytes")
+        engine.maximumStringBytes = try reader.whole("limits.string.bytes")
+        engine.maximumListElements = try reader.whole("limits.list.elements")
+        engine.maximumAttributesPerCustomer = try reader.whole("limits.customer.attributes")
+        engine.maximumRecordBytes = try reader.whole("limits.record.bytes")
+        engine.maximumEventTimeLead = try reader.seconds("limits.lead.seconds").components.seconds
+        engine.maximumSequenceWait = try reader.seconds("limits.wait.seconds")
         return engine
     }
 }

@@ -48,7 +48,7 @@ struct Setting: Sendable {
         ),
         Setting(
             "log.level",
-            .word(["trace", "debug", "info", "warning", "error"], default: "info"),
+            .word(["trace", "debug", "info", "notice", "warning", "error", "critical"], default: "info"),
             "least severe level logged"
         ),
         Setting("drain.seconds", .seconds(0...3_600, default: 20), "time for running calls to finish at shutdown"),
@@ -95,6 +95,16 @@ struct Setting: Sendable {
             .whole(1_048_576...8_589_934_592, default: 134_217_728),
             "records waiting for the store's tables"
         ),
+        Setting("limits.string.bytes", .whole(1...65_536, default: 4_096), "bytes of one text of an attribute"),
+        Setting("limits.list.elements", .whole(1...65_536, default: 256), "elements of a list of texts"),
+        Setting("limits.customer.attributes", .whole(1...4_096, default: 256), "attributes that one customer has"),
+        Setting("limits.record.bytes", .whole(1_024...1_048_576, default: 65_536), "all attributes of one customer"),
+        Setting(
+            "limits.lead.seconds",
+            .seconds(0...86_400, default: 300),
+            "time that an event may be ahead of the server's clock"
+        ),
+        Setting("limits.wait.seconds", .seconds(0...60, default: 1), "time that a read waits for its sequence"),
     ]
 
     /// The setting that has this key; there is one for every key that the code names.

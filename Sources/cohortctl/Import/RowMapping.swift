@@ -29,7 +29,7 @@ struct RowMapping {
         let attribute = renamed[name] ?? name
         guard let type = types[attribute] else {
             let nearest = NearestName.of(attribute, among: types.keys)
-            let hint = nearest.map { "; did you mean '\($0)'?" } ?? ""
+            let hint = nearest.map { "; did you mean '\($0)'?" } ?? "."
             throw CommandFailure.failed(
                 "column '\(name)' is no declared attribute\(hint) "
                     + "Declare it, map it (--map \(name)=ATTRIBUTE) or leave it out (--ignore \(name))"

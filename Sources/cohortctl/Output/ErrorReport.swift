@@ -7,6 +7,8 @@ struct ErrorReport {
 
     init(_ error: RPCError) {
         var lines = ["error: \(error.message) (\(error.code))"]
+        // Of a failure on this side, as of a handshake; the server sends none.
+        if let cause = error.cause { lines.append("  cause: \(cause)") }
         let violations = error.badRequest?.fieldViolations ?? []
         if let rendered = error.errorInfo?.metadata["rendered"], !rendered.isEmpty {
             lines.append(rendered)
