@@ -29,6 +29,7 @@ final class LogFile: Sendable {
             // A checkpoint syncs the file: one for every 32 MiB of log, not for every 4.
             try db.execute(sql: "PRAGMA wal_autocheckpoint = 8192")
             try db.execute(sql: "PRAGMA cache_size = -8192")
+            _ = try Int.fetchOne(db, sql: "PRAGMA journal_size_limit = \(64 << 20)")
             guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2 else {
                 throw StoreError.refused("\(name) cannot be opened with synchronous = FULL")
             }

@@ -83,6 +83,7 @@ enum Schema {
             sequence INTEGER,
             seconds INTEGER,
             nanoseconds INTEGER,
+            folded INTEGER NOT NULL DEFAULT 0,
             sets BLOB NOT NULL
         );
         """

@@ -53,7 +53,7 @@ extension TablesFile {
             else { throw StoreError.corrupt("\(Self.name): attributes or cohorts are missing") }
             let bulks = try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM bulk_changes WHERE sequence IS NOT NULL ORDER BY sequence"
+                sql: "SELECT * FROM bulk_changes WHERE sequence IS NOT NULL AND NOT folded ORDER BY sequence"
             )
             return StoredCatalog(
                 attributes: attributes,
@@ -149,6 +149,12 @@ extension TablesFile {
                     arguments: [Int64(sequence), time.seconds, time.nanoseconds, Int64(stage)]
                 )
             }
+            if let folded = batch.foldedThrough {
+                try db.execute(
+                    sql: "UPDATE bulk_changes SET folded = 1 WHERE sequence <= ?",
+                    arguments: [Int64(folded)]
+                )
+            }
             let customers: Int64 = try Schema.meta(db, "customers") ?? 0
             try Schema.setMeta(db, "customers", customers + growth)
             try Schema.setMeta(db, "applied_sequence", Int64(batch.appliedSequence))
@@ -196,7 +202,10 @@ extension TablesFile {
     }
 
     private func write(_ closed: [ClosedInterval], _ db: Database) throws {
-        let insert = try RawStatement(db, "INSERT INTO intervals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        let insert = try RawStatement(
+            db,
+            "INSERT OR IGNORE INTO intervals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        )
         let ordered = closed.sorted {
             ($0.ordinal, $0.began.cohort, $0.began.sequence) < ($1.ordinal, $1.began.cohort, $1.began.sequence)
         }

@@ -24,6 +24,8 @@ final class TablesFile: Sendable {
             pool = try DatabasePool(path: directory + "/" + Self.name, configuration: configuration)
             try pool.writeWithoutTransaction { db in
                 try db.execute(sql: "PRAGMA wal_autocheckpoint = 16384")
+                // A batch of random customers can make it large; it does not stay so.
+                _ = try Int.fetchOne(db, sql: "PRAGMA journal_size_limit = \(128 << 20)")
                 try db.inTransaction(.immediate) {
                     try Schema.prepare(db, Schema.tables, file: Self.name)
                     return .commit
@@ -34,7 +36,11 @@ final class TablesFile: Sendable {
         }
     }
 
-    func close() { try? pool.close() }
+    /// Empties the write-ahead log first: the pool's last connection to close may be one that only reads, which cannot.
+    func close() {
+        try? pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA wal_checkpoint(TRUNCATE)") }
+        try? pool.close()
+    }
 
     func read<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
         do {

@@ -105,6 +105,25 @@ struct WaitingTests {
         #expect(second.count == 1 && third.count == 1 && queue.take(rows: 1) == nil)
     }
 
+    @Test("What has been taken from a queue is let go of, though the queue is never empty")
+    func letsGo() {
+        final class Load {}
+        var queue = FIFO<Load>()
+        weak var first: Load?
+        for i in 0..<300 {
+            let load = Load()
+            if i == 0 { first = load }
+            queue.append(load)
+            queue.append(Load())
+            _ = queue.popFirst()
+        }
+        #expect(first == nil && queue.count == 300)
+        for left in (0..<300).reversed() {
+            #expect(queue.popFirst() != nil && queue.count == left)
+        }
+        #expect(queue.popFirst() == nil && queue.isEmpty)
+    }
+
     @Test("An empty queue takes a batch larger than itself")
     func oversized() {
         let queue = SubmissionQueue(capacity: 2, retryAfter: .milliseconds(1))

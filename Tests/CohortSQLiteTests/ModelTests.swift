@@ -82,6 +82,7 @@ private final class ModelRun {
         configuration.materializeRows = Int.random(in: 1...60, using: &random)
         configuration.materializeInterval = Int.random(in: 1...20, using: &random)
         configuration.bulkThreshold = Int.random(in: 0...10, using: &random)
+        configuration.maximumBulkChanges = Int.random(in: 0...12, using: &random)
         configuration.loadThreads = Int.random(in: 1...3, using: &random)
         store = FaultyStore(makeStore())
         engine = try await started(store, configuration: configuration) { [clock] in

@@ -20,7 +20,10 @@ struct SQLiteStoreTests {
             CohortDefinition(id: "BIG", kind: .rule, rule: "customer.daily_spend > 10.0"),
             context: tester
         )
-        for i in 0..<customers { _ = try await put(engine, "c\(i)", Double(i)) }
+        let rows = (0..<customers).map {
+            CustomerPut(customerID: "c\($0)", attributes: [("daily_spend", .double(Double($0)))])
+        }
+        _ = try await engine.put(batch: rows, context: tester)
         let sequence = engine.status.sequence
         try await blocking { engine.shutdown() }
         return sequence

@@ -32,6 +32,13 @@ package final class BulkChange: @unchecked Sendable {
     package var count: UInt64 { toIn.count + toOut.count + toUnknown.count }
     package var bytes: Int { toIn.bytes + toOut.bytes + toUnknown.bytes }
 
+    /// Chunks of ordinals up to the last that may hold a member.
+    var chunks: Int { max(toIn.chunkCapacity, toOut.chunkCapacity, toUnknown.chunkCapacity) }
+
+    func hasMembers(inChunk chunk: Int) -> Bool {
+        toIn.hasMembers(inChunk: chunk) || toOut.hasMembers(inChunk: chunk) || toUnknown.hasMembers(inChunk: chunk)
+    }
+
     package var reference: BulkReference {
         BulkReference(
             stage: stage,

@@ -24,6 +24,8 @@ extension Committer {
         shared.figures.withLock {
             $0.storeID = summary.storeID
             $0.appliedSequence = summary.appliedSequence
+            $0.appliedTime = summary.appliedTime
+            $0.nextOrdinal = summary.nextOrdinal
         }
     }
 

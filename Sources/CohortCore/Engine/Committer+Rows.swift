@@ -37,7 +37,7 @@ private struct RowGroup {
     private let time: Timestamp
     private var working: [Ordinal: Working] = [:]
     /// Ids that this group gave an ordinal or, with `nil`, erased.
-    private var ids: [[UInt8]: Ordinal?] = [:]
+    private var ids: [IDKey: Ordinal?] = [:]
     private var closedByFold: [Ordinal: [ClosedInterval]] = [:]
     private var closed: [ClosedInterval] = []
     private var sequence: UInt64
@@ -161,7 +161,7 @@ private struct RowGroup {
         let change = CustomerChange(ordinal: ordinal, newID: put.id, attributes: attributes)
         let result = append(.customerPut(change), transitions, to: &record, .created, context)
         working[ordinal] = Working(record: record, newID: put.id, touched: true)
-        ids[put.id] = .some(ordinal)
+        ids[IDKey(bytes: put.id)] = .some(ordinal)
         return .success(result)
     }
 
@@ -241,7 +241,7 @@ private struct RowGroup {
         working[ordinal]?.record = record
         working[ordinal]?.erased = true
         working[ordinal]?.touched = true
-        ids[id] = .some(nil)
+        ids[IDKey(bytes: id)] = .some(nil)
         return .success(result)
     }
 
@@ -278,7 +278,7 @@ private struct RowGroup {
     }
 
     private func ordinal(of id: [UInt8]) -> Ordinal? {
-        if !ids.isEmpty, let own = ids[id] { return own }
+        if !ids.isEmpty, let own = ids[IDKey(bytes: id)] { return own }
         return committer.ordinal(of: id)
     }
 }
@@ -304,6 +304,13 @@ enum Merge {
         if !same { return .newValue }
         return timeIsGiven && next.eventTime > stored.eventTime ? .newerTime : .unchanged
     }
+}
+
+/// An id as a key: arrays of bytes hash one byte at a time.
+private struct IDKey: Hashable {
+    let bytes: [UInt8]
+
+    func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { hasher.combine(bytes: $0) } }
 }
 
 /// A byte writer kept between entries for its memory.

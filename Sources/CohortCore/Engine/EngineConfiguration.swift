@@ -45,6 +45,10 @@ package struct EngineConfiguration: Sendable {
     package var materializeInterval = 1_000
     /// Bytes of records waiting for the tables at which the committer holds back.
     package var maximumPendingBytes = 128 << 20
+    /// Bulk changes kept in memory for records that have not taken them in; beyond it records are rewritten.
+    package var maximumBulkChanges = 16
+    /// Bytes of such bulk changes.
+    package var maximumBulkBytes = 32 << 20
     /// Threads that load the index at start.
     package var loadThreads = 2
 

@@ -12,7 +12,10 @@ final class EngineShared: Sendable {
 
     struct Figures: Sendable {
         var storeID = ""
+        /// How far the tables are.
         var appliedSequence: UInt64 = 0
+        var appliedTime = Timestamp.epoch
+        var nextOrdinal: Ordinal = 0
         var problem = ""
     }
 

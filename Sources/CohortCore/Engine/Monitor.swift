@@ -61,20 +61,8 @@ final class Worker: Sendable {
 /// A few threads that run blocking store reads for tasks.
 final class WorkerPool: Sendable {
     private struct State {
-        var jobs: [@Sendable () -> Void] = []
-        var next = 0
+        var jobs = FIFO<@Sendable () -> Void>()
         var stopped = false
-
-        mutating func take() -> (@Sendable () -> Void)? {
-            guard next < jobs.count else { return nil }
-            let job = jobs[next]
-            next += 1
-            if next == jobs.count {
-                jobs.removeAll(keepingCapacity: true)
-                next = 0
-            }
-            return job
-        }
     }
 
     private let state = Monitor(State())
@@ -88,7 +76,7 @@ final class WorkerPool: Sendable {
             Worker(name: "cohort-read") {
                 // The inner optional is nil once the pool is stopped and empty.
                 while let job = state.wait(until: { (s: inout State) -> (@Sendable () -> Void)?? in
-                    if let job = s.take() { return .some(job) }
+                    if let job = s.jobs.popFirst() { return .some(job) }
                     return s.stopped ? .some(nil) : nil
                 }) ?? nil { job() }
             }
@@ -106,7 +94,7 @@ final class WorkerPool: Sendable {
                         retryAfter: nil
                     )
                 }
-                if s.jobs.count - s.next >= capacity {
+                if s.jobs.count >= capacity {
                     return .resourceExhausted(
                         limit: "store_reads",
                         message: "Too many reads wait for the store.",

@@ -109,6 +109,11 @@ final class PendingRecords: Sendable {
         }
     }
 
+    /// Takes whatever there is to write, without waiting.
+    func takeNow() -> Generation? { state.update { $0.active.isEmpty ? nil : $0.beginFlush() } }
+
+    var isStopped: Bool { state.read { $0.stopped } }
+
     func flushed() { state.update { $0.flushing = nil } }
 
     /// Asks for everything to be written, and waits for it.
@@ -183,7 +188,8 @@ extension PendingRecords.Generation {
             cohorts: cohorts.values.sorted { $0.number < $1.number },
             assignments: kept,
             closed: closed,
-            bulks: bulks
+            bulks: bulks,
+            foldedThrough: nil
         )
     }
 }

@@ -79,6 +79,8 @@ struct RuleSet: Sendable {
 /// Runs rules over customers: the one evaluator, for live writes, builds and explanations alike. One for each thread.
 final class Classifier {
     private var values: UnsafeMutableBufferPointer<Value>
+    /// Slots that are not absent.
+    private var filled: [Int] = []
 
     init() {
         values = .allocate(capacity: 64)
@@ -100,10 +102,13 @@ final class Classifier {
             values = .allocate(capacity: max(slots, values.count * 2))
             values.initialize(repeating: .absent)
         } else {
-            values.update(repeating: .absent)
+            for slot in filled { values[slot] = .absent }
         }
+        filled.removeAll(keepingCapacity: true)
         for attribute in attributes {
-            if let value = attribute.value { values[attribute.slot] = value.celValue }
+            guard let value = attribute.value else { continue }
+            values[attribute.slot] = value.celValue
+            filled.append(attribute.slot)
         }
     }
 

@@ -37,8 +37,7 @@ struct BarrierRequest: Sendable {
 /// Writes in order of arrival, bounded in rows.
 final class SubmissionQueue: Sendable {
     fileprivate struct State {
-        var items: [Submission] = []
-        var next = 0
+        var items = FIFO<Submission>()
         var rows = 0
         var closed = false
     }
@@ -86,8 +85,8 @@ final class SubmissionQueue: Sendable {
     /// Waits for work; `nil` once the queue is closed and empty.
     func take(rows limit: Int) -> Work? {
         let work = state.wait { (state: inout State) -> Work?? in
-            guard state.next < state.items.count else { return state.closed ? .some(.none) : .none }
-            return .some(state.take(limit))
+            if let work = state.take(limit) { return .some(work) }
+            return state.closed ? .some(.none) : .none
         }
         return work ?? nil
     }
@@ -96,30 +95,22 @@ final class SubmissionQueue: Sendable {
 }
 
 extension SubmissionQueue.State {
-    mutating func take(_ limit: Int) -> SubmissionQueue.Work {
-        defer {
-            if next == items.count {
-                items.removeAll(keepingCapacity: items.count < 4_096)
-                next = 0
-            } else if next >= 4_096 {
-                items.removeFirst(next)
-                next = 0
-            }
-        }
-        if case .barrier(let request) = items[next] {
-            next += 1
+    /// Up to about `limit` rows, or one barrier; `nil` if nothing waits.
+    mutating func take(_ limit: Int) -> SubmissionQueue.Work? {
+        if case .barrier(let request)? = items.first {
+            _ = items.popFirst()
             rows -= 1
             return .barrier(request)
         }
         var group: [RowsRequest] = []
         var taken = 0
-        while next < items.count, taken < limit, case .rows(let request) = items[next] {
+        while taken < limit, case .rows(let request)? = items.first {
+            _ = items.popFirst()
             group.append(request)
             taken += max(request.rows.count, 1)
-            next += 1
         }
         rows -= taken
-        return .rows(group)
+        return group.isEmpty ? nil : .rows(group)
     }
 }
 

@@ -115,6 +115,8 @@ package final class ChunkedBitmap {
         return true
     }
 
+    func hasMembers(inChunk chunk: Int) -> Bool { chunk < chunkCapacity && chunks[chunk] != nil }
+
     package func copy() -> ChunkedBitmap {
         let result = ChunkedBitmap()
         result.reserve(ordinals: chunkCapacity * Self.chunkBits)

@@ -121,7 +121,12 @@ struct IdentifierArena {
     private static func makeBlock(length: UInt32) -> Block {
         let capacity: UInt32 = 4_096
         return Block(
-            bytes: .allocate(capacity: Int(capacity)), ends: nil, length: length, capacity: capacity, filled: 0)
+            bytes: .allocate(capacity: Int(capacity)),
+            ends: nil,
+            length: length,
+            capacity: capacity,
+            filled: 0
+        )
     }
 
     private static func spellOutEnds(_ block: inout Block) {

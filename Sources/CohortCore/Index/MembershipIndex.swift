@@ -92,8 +92,11 @@ final class MembershipIndex: @unchecked Sendable {
         let state = UnsafeMutablePointer<View.State>.allocate(capacity: 1)
         state.initialize(to: View.State())
         view = View(
-            customers: customers.reader, cohortIDs: cohortIDs.reader, slots: .allocate(capacity: maximumCohorts),
-            state: state)
+            customers: customers.reader,
+            cohortIDs: cohortIDs.reader,
+            slots: .allocate(capacity: maximumCohorts),
+            state: state
+        )
     }
 
     deinit {

@@ -131,11 +131,13 @@ package final class MemoryStore: Store {
                 assignment.present = true
                 if present { state.assignments.insert(assignment) } else { state.assignments.remove(assignment) }
             }
-            state.closed += batch.closed
+            let known = Set(state.closed)
+            state.closed += batch.closed.filter { !known.contains($0) }
             for (stage, sequence, time) in batch.bulks {
                 guard let change = state.staged[stage] else { continue }
                 state.bulks.append(AppliedBulk(sequence: sequence, time: time, change: change))
             }
+            if let folded = batch.foldedThrough { state.bulks.removeAll { $0.sequence <= folded } }
             state.applied = batch.appliedSequence
             state.appliedTime = batch.appliedTime
             state.nextOrdinal = batch.nextOrdinal

@@ -156,7 +156,10 @@ package struct MaterializedBatch: Sendable {
     package var cohorts: [CohortRecord]
     /// In the order in which they were made; of an erased customer none comes after the erasure.
     package var assignments: [Assignment]
+    /// One that the tables hold already is the same: it was found by folding twice.
     package var closed: [ClosedInterval]
     /// Staged changes that took effect.
     package var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)]
+    /// All records have taken in the bulk changes up to this sequence: `loadCatalog` need not give them any more.
+    package var foldedThrough: UInt64?
 }
