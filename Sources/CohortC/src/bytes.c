@@ -12,7 +12,7 @@ uint8_t *bytes_reserve(bytes *b, size_t more) {
     size_t count = bytes_count(b);
     if (more > SIZE_MAX / 2 - count) return NULL;
     size_t needed = count + more;
-    if (needed <= b->capacity && b->start >= count) {
+    if (b->data != NULL && needed <= b->capacity && b->start >= count) {
         /* Half or more of the memory is free at the front: moving costs no more than what was consumed. */
         if (count > 0) memcpy(b->data, b->data + b->start, count);
     } else {

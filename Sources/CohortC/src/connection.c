@@ -164,7 +164,7 @@ void connection_abandon(cohort_connection *self, call *call) {
     if (self->is_closed || !self->is_extended) return;
     /* If memory is out the server is not told, which it can live with. */
     (void)frame_append(&self->out, call->id, FRAME_CANCEL, 0, NULL, 0);
-    connection_flush(self);
+    (void)connection_flush(self);
 }
 
 static cohort_code check_open(const cohort_connection *self, cohort_error *error) {
@@ -188,7 +188,7 @@ cohort_code connection_check_usable(cohort_connection *self, cohort_error *error
     /* While calls run, their answers tell; an idle connection may have been ended by the server. */
     if (!self->is_closed && self->call_count == 0) {
         for (int i = 0; i < MAX_IDLE_READS && read_once(self) == IO_OK; i++) continue;
-        connection_flush(self);
+        (void)connection_flush(self);
     }
     return check_open(self, error);
 }
@@ -259,24 +259,32 @@ static io_status read_once(cohort_connection *self) {
     }
 }
 
-void connection_flush(cohort_connection *self) {
+bool connection_flush(cohort_connection *self) {
+    bool has_written = false;
     while (!self->is_closed && !self->is_write_broken && bytes_count(&self->out) > 0) {
         size_t count = 0;
         io_status status = self->transport->operations->write(self->transport, bytes_first(&self->out),
                                                               bytes_count(&self->out), &count);
         if (status == IO_OK) {
             bytes_consume(&self->out, count);
+            has_written = true;
             continue;
         }
         /* What the server said before it went away is still to be read. */
         if (status != IO_WOULD_BLOCK) self->is_write_broken = true;
-        return;
+        break;
     }
+    return has_written;
+}
+
+void connection_poll(cohort_connection *self) {
+    if (!self->is_closed) (void)read_once(self);
 }
 
 io_status connection_advance(cohort_connection *self, int64_t deadline) {
     if (self->is_closed) return IO_FAILED;
-    connection_flush(self);
+    /* That all is written may be what the caller waits for. */
+    if (connection_flush(self)) return IO_OK;
     io_status status = read_once(self);
     if (status != IO_WOULD_BLOCK) return status;
     status = self->transport->operations->wait(self->transport, bytes_count(&self->out) > 0, deadline);

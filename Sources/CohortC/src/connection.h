@@ -103,8 +103,11 @@ void connection_abandon(cohort_connection *self, call *call);
    happened, IO_WOULD_BLOCK when the deadline came, IO_FAILED if the connection is closed. */
 io_status connection_advance(cohort_connection *self, int64_t deadline);
 
-/* Writes what can be written without waiting. */
-void connection_flush(cohort_connection *self);
+/* Writes what can be written without waiting. Whether that was anything. */
+bool connection_flush(cohort_connection *self);
+
+/* Reads a little of what has come, without waiting. */
+void connection_poll(cohort_connection *self);
 
 /* Closes, and ends every call with this error. */
 void connection_fail(cohort_connection *self, const cohort_error *error);

@@ -131,7 +131,7 @@ cohort_code cohort_stream_open(cohort_connection *connection, cohort_stream_kind
     self->next_stream = connection->streams;
     if (self->next_stream != NULL) self->next_stream->previous_stream = self;
     connection->streams = self;
-    connection_flush(connection);
+    (void)connection_flush(connection);
     *stream = self;
     return succeed(error);
 }
@@ -198,6 +198,8 @@ static cohort_code tell_ended(const cohort_stream *self, cohort_error *error) {
 static cohort_code send_data(cohort_stream *self, const void *data, size_t size, uint8_t flags, cohort_error *error) {
     cohort_connection *connection = self->connection;
     expire(self);
+    /* The server may have ended the call meanwhile. */
+    if (!self->has_ended) connection_poll(connection);
     while (!self->has_ended && ((connection->is_extended && size > 0 && self->base.send_window <= 0) ||
                                 bytes_count(&connection->out) > MAX_PENDING)) {
         advance(self);
@@ -206,7 +208,7 @@ static cohort_code send_data(cohort_stream *self, const void *data, size_t size,
     if (!frame_append(&connection->out, self->base.id, FRAME_DATA, flags, data, size)) return fail_out_of_memory(error);
     self->base.send_window -= (int64_t)size;
     if ((flags & FRAME_REMOTE_CLOSED) != 0) self->is_send_closed = true;
-    connection_flush(connection);
+    (void)connection_flush(connection);
     while (!self->has_ended && bytes_count(&connection->out) > 0) advance(self);
     if (self->has_ended && self->end.code != COHORT_OK) return fail_with(error, &self->end);
     return succeed(error);
@@ -241,7 +243,7 @@ cohort_code cohort_stream_close_send(cohort_stream *self, cohort_error *error) {
 /* The window opens again by what was taken, in few large steps. */
 static void grant(cohort_stream *self, size_t size) {
     cohort_connection *connection = self->connection;
-    if (!connection->is_extended || self->has_ended) return;
+    if (self->has_ended || !connection->is_extended) return;
     self->ungranted += (uint32_t)size;
     if (self->ungranted < INITIAL_WINDOW / 2) return;
     uint8_t body[8];
@@ -249,7 +251,7 @@ static void grant(cohort_stream *self, size_t size) {
     write_u32(body + 4, self->ungranted);
     if (!frame_append(&connection->out, self->base.id, FRAME_WINDOW, 0, body, sizeof body)) return;
     self->ungranted = 0;
-    connection_flush(connection);
+    (void)connection_flush(connection);
 }
 
 cohort_code cohort_stream_receive(cohort_stream *self, cohort_message **message, cohort_error *error) {
