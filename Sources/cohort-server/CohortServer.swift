@@ -41,8 +41,16 @@ enum CohortServer {
         do {
             try await run(settings, logger)
         } catch {
-            logger.critical("stopped by a failure", metadata: ["error": "\(error)"])
+            logger.critical("stopped by a failure", metadata: ["error": "\(Self.describe(error))"])
             exit(1)
+        }
+    }
+
+    /// The message alone, where there is one for people.
+    private static func describe(_ error: any Error) -> String {
+        switch error as? DomainError {
+        case .failedPrecondition(_, let message), .dataLoss(let message), .internal(let message): message
+        default: "\(error)"
         }
     }
 

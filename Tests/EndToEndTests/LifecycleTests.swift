@@ -13,7 +13,7 @@ struct LifecycleTests {
             ["--dev", "--listen", "127.0.0.1:0", "--data-dir", directory.path]
         )
         #expect(try await second.wait(seconds: 60) == 1)
-        #expect(second.errors.contains("lock"), "\(second.errors)")
+        #expect(second.errors.contains("another process"), "\(second.errors)")
         let third = try RunningProgram(
             Programs.server,
             ["--dev", "--listen", "\(first.endpoint)", "--data-dir", directory.file("other")]

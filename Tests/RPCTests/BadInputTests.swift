@@ -81,7 +81,8 @@ struct BadInputTests {
         limits.idleTimeout = .milliseconds(300)
         try await withBystander(limits: limits) { harness in
             let peer = try await RawPeer.connect(to: harness.endpoint)
-            try await peer.write(Raw.request(1, "Inline", Text("x")))
+            // On a busy machine it may be idle for too long before this arrives; that is no failure.
+            peer.post(Raw.request(1, "Inline", Text("x")))
             try await expectClosed(peer, harness, "idle timeout")
         }
     }
