@@ -63,7 +63,7 @@ package final class ClientConnection: Sendable {
         return ClientBootstrap(group: loop)
             .connectTimeout(timeout)
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .channelOption(.maxMessagesPerRead, value: 4)
+            .channelOption(.maxMessagesPerRead, value: 1)
             .channelOption(.writeBufferWaterMark, value: .init(low: 64 << 10, high: 256 << 10))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -74,7 +74,11 @@ package final class ClientConnection: Sendable {
                     )
                     try channel.pipeline.syncOperations.addHandler(
                         ClientConnectionHandler(
-                            configuration: configuration, dnsName: hostname, logger: logger, ready: ready)
+                            configuration: configuration,
+                            dnsName: hostname,
+                            logger: logger,
+                            ready: ready
+                        )
                     )
                 }
             }

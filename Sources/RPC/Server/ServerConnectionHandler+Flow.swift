@@ -17,6 +17,12 @@ extension ServerConnectionHandler {
         swap(&bytes, &outgoing)
     }
 
+    /// Bytes that wait to be sent on this connection.
+    var bytesPending: Int {
+        let buffered = try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes)
+        return outbox.pendingBytes + outgoing.readableBytes + (buffered ?? 0)
+    }
+
     /// Takes what tasks wrote.
     func drainOutbox() {
         guard context != nil, !machine.isClosed else { return }

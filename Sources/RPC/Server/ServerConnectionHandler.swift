@@ -11,6 +11,20 @@ package struct ServerConnectionContext: Sendable {
     package var runner: CallRunner
     package var statistics: ServerStatistics
     package var logger: Logger
+
+    package init(
+        limits: ServerLimits,
+        methods: MethodTable,
+        runner: CallRunner,
+        statistics: ServerStatistics,
+        logger: Logger
+    ) {
+        self.limits = limits
+        self.methods = methods
+        self.runner = runner
+        self.statistics = statistics
+        self.logger = logger
+    }
 }
 
 /// One connection of a server: reads frames, runs inline handlers, hands other calls to tasks, writes what they say.
