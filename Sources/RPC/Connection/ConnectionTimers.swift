@@ -26,6 +26,14 @@ package struct ConnectionTimers: Sendable {
         var partialFrame: TimeAmount?
         var idle: TimeAmount?
         var unwritable: TimeAmount?
+
+        /// A limit that is nil is not kept.
+        package init(handshake: TimeAmount?, partialFrame: TimeAmount?, idle: TimeAmount?, unwritable: TimeAmount?) {
+            self.handshake = handshake
+            self.partialFrame = partialFrame
+            self.idle = idle
+            self.unwritable = unwritable
+        }
     }
 
     private let limits: Limits
