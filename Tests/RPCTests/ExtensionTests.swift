@@ -62,6 +62,22 @@ struct ExtensionTests {
         }
     }
 
+    @Test("an idle connection is told by GOAWAY before it is closed; PINGs do not keep it open")
+    func idle() async throws {
+        var limits = ServerLimits()
+        limits.idleTimeout = .seconds(4)
+        try await withPeer(limits: limits) { peer, harness in
+            try await peer.write(Raw.request(1, "Inline", Text("a")))
+            let closed = try await eventually {
+                peer.post(Raw.frame(1, 4, 0, [1]))
+                return peer.isClosed
+            }
+            #expect(closed)
+            #expect(peer.frames.contains { $0.type == 0x41 && $0.body == [0, 0, 0, 1, 0, 0, 0, 0] })
+            #expect(harness.log.closeReasons.contains("idle timeout"))
+        }
+    }
+
     @Test("a stock peer gets no GOAWAY")
     func goAwayStock() async throws {
         try await withServer { harness in

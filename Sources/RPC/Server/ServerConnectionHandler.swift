@@ -187,6 +187,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     /// Handles every whole frame there is, unless the peer does not take the answers.
     func processFrames() {
         var completed = false
+        var isActivity = false
         loop: while !machine.isClosed {
             if mustPause() {
                 pauseReading()
@@ -196,6 +197,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
             case .needMore: break loop
             case .frame(let header):
                 completed = true
+                if header.type != .ping, header.type != .pong { isActivity = true }
                 handle(header)
             case .oversize(let header):
                 completed = true
@@ -205,7 +207,12 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
             }
         }
         guard !machine.isClosed else { return }
-        timers.received(insideFrame: decoder.isInsideFrame && !isReadPaused, completedFrame: completed, now: now)
+        timers.received(
+            insideFrame: decoder.isInsideFrame && !isReadPaused,
+            completedFrame: completed,
+            isActivity: isActivity,
+            now: now
+        )
         timers.busy(machine.streamCount > 0, now: now)
         if callsInBatch > 0 {
             shared.statistics.callsStarted.increment(by: callsInBatch)
