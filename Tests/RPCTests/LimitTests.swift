@@ -103,13 +103,7 @@ struct LimitTests {
             var responses = stream.makeAsyncIterator()
             _ = try await responses.next()
             // The handler comes to a halt far from the end: 64 MB were asked for.
-            var sent = -1
-            _ = try await eventually {
-                let now = harness.service.blobsSent.load(ordering: .relaxed)
-                defer { sent = now }
-                try await Task.sleep(for: .milliseconds(100))
-                return now == sent
-            }
+            let sent = try await settled(above: 0) { harness.service.blobsSent.load(ordering: .relaxed) }
             #expect(sent < 2000)
             var got = 1
             while try await responses.next() != nil { got += 1 }
@@ -136,13 +130,7 @@ struct LimitTests {
                     written.add(1, ordering: .relaxed)
                 }
             }
-            var count = -1
-            _ = try await eventually {
-                let now = written.load(ordering: .relaxed)
-                defer { count = now }
-                try await Task.sleep(for: .milliseconds(100))
-                return now == count && now > 0
-            }
+            let count = try await settled(above: 0) { written.load(ordering: .relaxed) }
             #expect(count < 1000)
             if stock { #expect(harness.server.statistics.readPauses > 0) }
             harness.service.gate.open()

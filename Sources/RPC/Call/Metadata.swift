@@ -58,9 +58,12 @@ public struct Metadata: Sendable, Hashable {
         entries.removeAll { $0.key == key }
     }
 
+    /// ASCII letters are lowered; keys are ASCII by convention, and others are left as they are.
     fileprivate static func normalized(_ key: String) -> String {
-        // Nearly every key is lower-case already; `lowercased()` would copy it.
-        key.utf8.contains { (0x41...0x5A).contains($0) } ? key.lowercased() : key
+        let isUpper: (UInt8) -> Bool = { (0x41...0x5A).contains($0) }
+        // Nearly every key is lower-case already.
+        guard key.utf8.contains(where: isUpper) else { return key }
+        return String(decoding: key.utf8.map { isUpper($0) ? $0 | 0x20 : $0 }, as: UTF8.self)
     }
 }
 

@@ -19,18 +19,26 @@ package final class ClientConnection: Sendable {
         var queue: [Submission] = []
         var isScheduled = false
         var isUsable = true
+        /// Calls that may still be promised to callers, so that none finds the ids used up.
+        var callsLeft: Int
     }
 
     package let channel: any Channel
     private let handler: NIOLoopBound<ClientConnectionHandler>
-    private let state = Mutex(State())
+    private let state: Mutex<State>
     /// Whether the server speaks `ttrpc-x1`.
     package let isExtended: Bool
 
-    private init(channel: any Channel, handler: NIOLoopBound<ClientConnectionHandler>, isExtended: Bool) {
+    private init(
+        channel: any Channel,
+        handler: NIOLoopBound<ClientConnectionHandler>,
+        isExtended: Bool,
+        maxCalls: Int
+    ) {
         self.channel = channel
         self.handler = handler
         self.isExtended = isExtended
+        self.state = Mutex(State(callsLeft: maxCalls))
     }
 
     /// Connects and completes the handshake.
@@ -63,7 +71,7 @@ package final class ClientConnection: Sendable {
         return ClientBootstrap(group: loop)
             .connectTimeout(timeout)
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .channelOption(.maxMessagesPerRead, value: 4)
+            .channelOption(.maxMessagesPerRead, value: 1)
             .channelOption(.writeBufferWaterMark, value: .init(low: 64 << 10, high: 256 << 10))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -74,7 +82,11 @@ package final class ClientConnection: Sendable {
                     )
                     try channel.pipeline.syncOperations.addHandler(
                         ClientConnectionHandler(
-                            configuration: configuration, dnsName: hostname, logger: logger, ready: ready)
+                            configuration: configuration,
+                            dnsName: hostname,
+                            logger: logger,
+                            ready: ready
+                        )
                     )
                 }
             }
@@ -103,7 +115,8 @@ package final class ClientConnection: Sendable {
         let connection = ClientConnection(
             channel: channel,
             handler: NIOLoopBound(handler, eventLoop: channel.eventLoop),
-            isExtended: handler.machine.isExtended
+            isExtended: handler.machine.isExtended,
+            maxCalls: handler.configuration.maxCallsPerConnection
         )
         handler.onUnusable = { [weak connection] in connection?.markUnusable() }
         return connection
@@ -112,7 +125,16 @@ package final class ClientConnection: Sendable {
     private func markUnusable() { state.withLock { $0.isUsable = false } }
 
     /// Whether new calls may be made here.
-    package var isUsable: Bool { state.withLock { $0.isUsable } && channel.isActive }
+    package var isUsable: Bool { state.withLock { $0.isUsable && $0.callsLeft > 0 } && channel.isActive }
+
+    /// Promises one call. False if there is none left; a new connection is needed then.
+    package func reserve() -> Bool {
+        state.withLock { state in
+            guard state.isUsable, state.callsLeft > 0 else { return false }
+            state.callsLeft -= 1
+            return true
+        }
+    }
 
     // MARK: Calls
 

@@ -61,6 +61,8 @@ final class ConnectionPool: Sendable {
     private enum Attempt {
         case lease(Lease)
         case wait
+        /// The connection went unusable between two looks at it.
+        case again
         case fail(RPCError)
     }
 
@@ -75,6 +77,7 @@ final class ConnectionPool: Sendable {
             switch attempt {
             case .lease(let lease): return lease
             case .fail(let error): throw error
+            case .again: continue
             case .wait:
                 if let deadline, deadline <= .now() { throw CallRunner.deadlineExceeded }
                 if Task.isCancelled { throw RPCError(.cancelled, "the call was cancelled") }
@@ -93,7 +96,7 @@ final class ConnectionPool: Sendable {
         let connect = slots.map { ($0, state.machine.endpoint(of: $0)) }
         switch decision {
         case .use(let slot):
-            guard let connection = state.connections[slot] else { return (.wait, connect) }
+            guard let connection = state.connections[slot], connection.reserve() else { return (.again, connect) }
             return (.lease(Lease(connection: connection, endpoint: state.machine.endpoint(of: slot))), connect)
         case .wait: return (.wait, connect)
         case .unavailable:

@@ -26,6 +26,14 @@ package struct ConnectionTimers: Sendable {
         var partialFrame: TimeAmount?
         var idle: TimeAmount?
         var unwritable: TimeAmount?
+
+        /// A limit that is nil is not kept.
+        package init(handshake: TimeAmount?, partialFrame: TimeAmount?, idle: TimeAmount?, unwritable: TimeAmount?) {
+            self.handshake = handshake
+            self.partialFrame = partialFrame
+            self.idle = idle
+            self.unwritable = unwritable
+        }
     }
 
     private let limits: Limits
@@ -44,14 +52,15 @@ package struct ConnectionTimers: Sendable {
         idleSince = now
     }
 
-    /// Bytes came. `insideFrame` says whether a frame has begun and not ended; `completedFrame` whether one ended.
-    package mutating func received(insideFrame: Bool, completedFrame: Bool, now: NIODeadline) {
+    /// Bytes came. `insideFrame` says whether a frame has begun and not ended; `completedFrame` whether one ended, and
+    /// `isActivity` whether one was more than a PING.
+    package mutating func received(insideFrame: Bool, completedFrame: Bool, isActivity: Bool = true, now: NIODeadline) {
         if !insideFrame {
             partialSince = nil
         } else if completedFrame || partialSince == nil {
             partialSince = now
         }
-        if idleSince != nil, completedFrame { idleSince = now }
+        if idleSince != nil, completedFrame, isActivity { idleSince = now }
     }
 
     /// While the connection is not read, a frame that does not end is not the peer's doing.

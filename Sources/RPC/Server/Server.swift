@@ -64,6 +64,15 @@ public final class Server: Sendable {
     /// The counters, for a metrics backend.
     public var statistics: ServerStatisticsSnapshot { shared.statistics.snapshot() }
 
+    /// Bytes that wait to be sent, over all connections: in their outboxes and in their channels.
+    public func bytesPending() async throws -> Int {
+        var total = 0
+        for connection in openConnections {
+            total += try await connection.loop.submit { connection.handler.value.bytesPending }.get()
+        }
+        return total
+    }
+
     /// Listens and returns the address, with the port the system chose where the configuration said 0.
     ///
     /// - Throws: ``TLSSettingsError`` for certificates that cannot be used, and what the system says about the address.
@@ -76,7 +85,7 @@ public final class Server: Sendable {
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .childChannelOption(.maxMessagesPerRead, value: 4)
+            .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(
                 .writeBufferWaterMark,
                 value: .init(low: 64 << 10, high: 256 << 10)

@@ -17,6 +17,12 @@ extension ServerConnectionHandler {
         swap(&bytes, &outgoing)
     }
 
+    /// Bytes that wait to be sent on this connection.
+    var bytesPending: Int {
+        let buffered = try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes)
+        return outbox.pendingBytes + outgoing.readableBytes + (buffered ?? 0)
+    }
+
     /// Takes what tasks wrote.
     func drainOutbox() {
         guard context != nil, !machine.isClosed else { return }
@@ -120,15 +126,21 @@ extension ServerConnectionHandler {
 
     /// Begins no more calls and closes when those that run have ended.
     package func drain() {
-        guard context != nil, !machine.isClosed, let last = machine.drain() else { return }
+        guard context != nil, !machine.isClosed, writeGoAway() else { return }
+        if !isInRead { flush() }
+        if machine.isDrained { closeWhenDrained() }
+    }
+
+    /// Begins no more calls, and tells a peer that understands. False if that was so already.
+    private func writeGoAway() -> Bool {
+        guard let last = machine.drain() else { return false }
         if machine.isExtended {
             outgoing.writeFrameHeader(
                 FrameHeader(length: 8, streamID: ExtendedProtocol.serverConnectionID, type: .goAway)
             )
             outgoing.writeMultipleIntegers(last, UInt32(0))
         }
-        if !isInRead { flush() }
-        if machine.isDrained { closeWhenDrained() }
+        return true
     }
 
     private func closeWhenDrained() {
@@ -152,6 +164,8 @@ extension ServerConnectionHandler {
             default: .notice
             }
         shared.logger.log(level: level, "connection closed", metadata: metadata)
+        // A call that is on its way is then made elsewhere.
+        if reason == .idleTimeout || reason == .shutdown { _ = writeGoAway() }
         flush()
         finishClosing(reason: reason)
         context.close(promise: nil)

@@ -11,6 +11,20 @@ package struct ServerConnectionContext: Sendable {
     package var runner: CallRunner
     package var statistics: ServerStatistics
     package var logger: Logger
+
+    package init(
+        limits: ServerLimits,
+        methods: MethodTable,
+        runner: CallRunner,
+        statistics: ServerStatistics,
+        logger: Logger
+    ) {
+        self.limits = limits
+        self.methods = methods
+        self.runner = runner
+        self.statistics = statistics
+        self.logger = logger
+    }
 }
 
 /// One connection of a server: reads frames, runs inline handlers, hands other calls to tasks, writes what they say.
@@ -173,6 +187,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     /// Handles every whole frame there is, unless the peer does not take the answers.
     func processFrames() {
         var completed = false
+        var isActivity = false
         loop: while !machine.isClosed {
             if mustPause() {
                 pauseReading()
@@ -182,6 +197,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
             case .needMore: break loop
             case .frame(let header):
                 completed = true
+                if header.type != .ping, header.type != .pong { isActivity = true }
                 handle(header)
             case .oversize(let header):
                 completed = true
@@ -191,7 +207,12 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
             }
         }
         guard !machine.isClosed else { return }
-        timers.received(insideFrame: decoder.isInsideFrame && !isReadPaused, completedFrame: completed, now: now)
+        timers.received(
+            insideFrame: decoder.isInsideFrame && !isReadPaused,
+            completedFrame: completed,
+            isActivity: isActivity,
+            now: now
+        )
         timers.busy(machine.streamCount > 0, now: now)
         if callsInBatch > 0 {
             shared.statistics.callsStarted.increment(by: callsInBatch)

@@ -18,8 +18,8 @@ package struct RequestEnvelope {
         while !reader.isAtEnd {
             let (field, wire) = try reader.tag()
             switch (field, wire) {
-            case (1, 2): service = try reader.lengthDelimited()
-            case (2, 2): method = try reader.lengthDelimited()
+            case (1, 2): service = try reader.replacing(service)
+            case (2, 2): method = try reader.replacing(method)
             case (3, 2): payload = try reader.lengthDelimited()
             case (4, 0): timeoutNanos = Int64(bitPattern: try reader.varint())
             case (5, 2):

@@ -66,6 +66,13 @@ package struct WireReader {
         return start..<offset
     }
 
+    /// A string field that may come again: the last one counts, but those before must be UTF-8 too.
+    @inline(__always)
+    mutating func replacing(_ previous: Range<Int>) throws(Failure) -> Range<Int> {
+        if !previous.isEmpty { _ = try string(previous) }
+        return try lengthDelimited()
+    }
+
     package func string(_ range: Range<Int>) throws(Failure) -> String {
         guard let string = String(validating: UnsafeRawBufferPointer(rebasing: bytes[range]), as: UTF8.self) else {
             throw .invalidUTF8

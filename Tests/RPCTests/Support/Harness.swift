@@ -77,6 +77,18 @@ func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
     return false
 }
 
+/// Waits until a count stands still, above what is given; gives up after 20 s. Returns the count.
+func settled(above least: Int, _ count: () -> Int) async throws -> Int {
+    var before = -1
+    for _ in 0..<100 {
+        let now = count()
+        if now == before, now > least { return now }
+        before = now
+        try await Task.sleep(for: .milliseconds(200))
+    }
+    return before
+}
+
 /// Keeps what is logged.
 final class LogRecorder: Sendable {
     struct Line: Sendable {

@@ -17,8 +17,8 @@ final class RawPeer: Sendable {
 
     private struct State {
         var received = ByteBuffer()
+        var frames: [Frame] = []
         var isClosed = false
-        var isReading = true
     }
 
     private final class Collector: ChannelInboundHandler {
@@ -26,7 +26,12 @@ final class RawPeer: Sendable {
         let peer: RawPeer
         init(peer: RawPeer) { self.peer = peer }
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-            peer.state.withLock { _ = $0.received.writeImmutableBuffer(unwrapInboundIn(data)) }
+            let bytes = unwrapInboundIn(data)
+            peer.state.withLock { state in
+                state.received.discardReadBytes()
+                state.received.writeImmutableBuffer(bytes)
+                state.frames += RawPeer.takeFrames(&state.received)
+            }
         }
         func channelInactive(context: ChannelHandlerContext) { peer.state.withLock { $0.isClosed = true } }
         func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
@@ -39,13 +44,12 @@ final class RawPeer: Sendable {
     /// Connects; without `tls` in the clear.
     static func connect(
         to endpoint: Endpoint,
-        tls: TLSConfiguration? = RawPeer.tls(),
-        reading: Bool = true
+        tls: TLSConfiguration? = RawPeer.tls()
     ) async throws -> RawPeer {
         let peer = RawPeer()
         let context = try tls.map { try NIOSSLContext(configuration: $0) }
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .channelOption(.autoRead, value: reading)
+            .channelOption(.socketOption(.so_rcvbuf), value: 32 << 10)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     if let context {
@@ -65,6 +69,8 @@ final class RawPeer: Sendable {
         var tls = TLSConfiguration.makeClientConfiguration()
         tls.trustRoots = .file(TestCertificates.shared.path("ca.pem"))
         tls.applicationProtocols = protocols
+        // A peer that does not read sees no goodbye to wait for.
+        tls.shutdownTimeout = .milliseconds(100)
         return tls
     }
 
@@ -76,13 +82,15 @@ final class RawPeer: Sendable {
     func close() async { try? await channel.close() }
 
     var isClosed: Bool { state.withLock { $0.isClosed } }
-    var receivedBytes: Int { state.withLock { $0.received.readableBytes } }
-
     /// Every whole frame received so far.
-    var frames: [Frame] { Self.frames(state.withLock { $0.received }) }
+    var frames: [Frame] { state.withLock { $0.frames } }
 
     static func frames(_ bytes: ByteBuffer) -> [Frame] {
         var bytes = bytes
+        return takeFrames(&bytes)
+    }
+
+    private static func takeFrames(_ bytes: inout ByteBuffer) -> [Frame] {
         var frames: [Frame] = []
         while let (length, id, type, flags) = bytes.peekMultipleIntegers(as: (UInt32, UInt32, UInt8, UInt8).self),
             bytes.readableBytes >= 10 + Int(length)
@@ -96,7 +104,7 @@ final class RawPeer: Sendable {
 
     /// Waits for this many frames.
     func frames(_ count: Int) async throws -> [Frame] {
-        _ = try await eventually { self.frames.count >= count || self.isClosed }
+        _ = try await eventually { state.withLock { $0.frames.count >= count || $0.isClosed } }
         return frames
     }
 }
