@@ -317,10 +317,7 @@ extension Committer {
         var result: [Transition] = []
         for (set, to) in [(change.toIn, Membership.in), (change.toOut, .out), (change.toUnknown, .unknown)] {
             for ordinal in set.members {
-                let from: Membership =
-                    if bitmaps?.members.contains(ordinal) ?? false {
-                        .in
-                    } else if bitmaps?.unknown.contains(ordinal) ?? false { .unknown } else { .out }
+                let from = bitmaps?.membership(of: ordinal) ?? .out
                 result.append(
                     Transition(
                         ordinal: ordinal,
