@@ -31,10 +31,10 @@ CUSTOMER = {
 def measure(name, operation, rounds=31, operations=500):
     times = []
     for _ in range(rounds):
-        start = time.perf_counter_ns()
+        start = time.thread_time_ns()
         for _ in range(operations):
             operation()
-        times.append((time.perf_counter_ns() - start) / operations)
+        times.append((time.thread_time_ns() - start) / operations)
     times.sort()
     print(json.dumps({"name": name, "minimum_ns": round(times[0], 1), "median_ns": round(statistics.median(times), 1)}))
 

@@ -61,6 +61,8 @@ public struct Environment: Sendable {
     let variables: [VariableDeclaration]
     let variableSlots: [String: Int32]
     let hasQualifiedNames: Bool
+    /// How many parts a declared name has at most; types have three.
+    let longestName: Int
     let containers: [String]
     let isChecked: Bool
     let hostFunctions: [String: FunctionEntry]
@@ -138,6 +140,7 @@ public struct Environment: Sendable {
         self.limits = limits
         variableSlots = Dictionary(zip(variables.lazy.map(\.name), 0...)) { first, _ in first }
         hasQualifiedNames = !container.isEmpty || variables.contains { $0.name.contains(".") }
+        longestName = max(3, variables.lazy.map { $0.name.split(separator: ".").count }.max() ?? 0)
         var parts = container.split(separator: ".").map(String.init)
         var containers: [String] = []
         while !parts.isEmpty {

@@ -90,7 +90,7 @@ public struct Program: Sendable {
         if error.code == .attributeAbsent {
             attribute = code.slotNames.indices.contains(Int(error.detail)) ? code.slotNames[Int(error.detail)] : nil
             // A comparison reads its operand itself; the error is the operand's.
-            if node >= 0, tree[node].kind == .binary { node = tree.child(node, 0) }
+            if node >= 0, tree[node].kind == .binary || tree[node].kind == .method { node = tree.child(node, 0) }
         }
         if node >= 0 {
             switch tree[node].kind {

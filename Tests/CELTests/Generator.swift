@@ -173,6 +173,8 @@ struct Generator {
                 "(\(expression(.int, depth: depth)) < \(expression(.double, depth: depth)))",
                 "(s in ['a', 'PAID', 'é'])",
                 "('a' in ls)", "ls.exists(x, x == 'PAID')", "(r in [])", "ls.exists(x, x != 'a')",
+                "ls.exists(x, x.endsWith('A'))", "s.startsWith('PA')", "r.contains('longer')",
+                "ls.all(x, x.contains('é'))",
             ])
         default:
             guard loops < 2 else { return "(b || has(m.a))" }

@@ -67,6 +67,27 @@ import Testing
         #expect(first.attribute == "age")
     }
 
+    @Test func searches() throws {
+        let paid: [Value] = [.absent, .string("PAID")]
+        #expect(try Self.outcome("customer.user_type.startsWith('PA')", paid) == .match)
+        #expect(try Self.outcome("customer.user_type.endsWith('AID')", paid) == .match)
+        #expect(try Self.outcome("customer.user_type.endsWith('PAIDX')", paid) == .noMatch)
+        #expect(try Self.outcome("customer.user_type.contains('AI')", paid) == .match)
+        #expect(try Self.outcome("customer.user_type.contains('')", paid) == .match)
+        guard case .error(let error) = try Self.outcome("customer.user_type.startsWith('PA')") else {
+            Issue.record("not an error")
+            return
+        }
+        #expect(error.attribute == "user_type")
+        #expect(error.position.column == 10)
+        guard case .error(let wrong) = try Self.outcome("customer.user_type.startsWith('PA')", [.absent, .int(1)])
+        else {
+            Issue.record("not an error")
+            return
+        }
+        #expect(wrong.code == .noSuchOverload)
+    }
+
     @Test func numbersOfTwoTypes() throws {
         #expect(try Self.outcome("customer.daily_spend > 5", [.double(5.5)]) == .match)
         #expect(try Self.outcome("customer.age < 17.5", [.absent, .absent, .absent, .int(17)]) == .match)

@@ -71,7 +71,8 @@ extension Checker {
         var parts: [String] = []
         var node = node
         while tree[node].kind == .select {
-            guard tree[node].detail == 0 else { return nil }
+            // Longer than any declared name; the check keeps long chains linear.
+            guard tree[node].detail == 0, parts.count < environment.longestName else { return nil }
             parts.append(tree.name(node))
             node = tree.child(node, 0)
         }

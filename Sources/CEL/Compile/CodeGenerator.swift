@@ -52,7 +52,8 @@ struct CodeGenerator {
         for place in instructions.indices {
             let instruction = instructions[place]
             switch instruction.operation {
-            case .slot, .slotOptional, .slotOr, .hasSlot, .compareSlotInt, .compareSlotDouble, .equalSlotString:
+            case .slot, .slotOptional, .slotOr, .hasSlot, .compareSlotInt, .compareSlotDouble, .equalSlotString,
+                .searchSlot:
                 slots.insert(Int(instruction.a))
             case .callHost:
                 instructions[place].b = Int64(hostCalls.count)
@@ -149,7 +150,7 @@ struct CodeGenerator {
             switch checked.references[Int(node)] {
             case .qualified, .qualifiedHost, .unknown: return nil
             case .builtin(.orValue) where slotOptional(tree.child(node, 0)) != nil: return nil
-            default: return tree.child(node, 0)
+            default: return fusedSearch(node) == nil ? tree.child(node, 0) : nil
             }
         case .binary: return fusedComparison(node) == nil ? tree.child(node, 0) : nil
         default: return tree.child(node, 0)
@@ -173,6 +174,22 @@ struct CodeGenerator {
                 let jump = emit(.slotOr, a: slot, push: 0, node: node)
                 try generate(tree.child(node, 1))
                 land(jump)
+            } else if let (search, text) = fusedSearch(node) {
+                if search.operation == .searchLocal {
+                    localReads += 1
+                    lowestLocal = min(lowestLocal, search.a)
+                } else {
+                    reads += 1
+                }
+                emit(
+                    search.operation,
+                    detail: search.detail,
+                    a: search.a,
+                    b: Int64(add(.string(text))),
+                    push: 1,
+                    node: node,
+                    cost: UInt64(environment.limits.stringBytes >> 4 + text.utf8.count >> 4)
+                )
             } else {
                 try call(node)
             }
@@ -299,6 +316,22 @@ struct CodeGenerator {
             return Instruction(operation: .equalLocalString, detail: op.rawValue, a: local)
         }
         return nil
+    }
+
+    /// The one instruction for `name.startsWith("…")` and the like.
+    private func fusedSearch(_ node: Int32) -> (Instruction, String)? {
+        guard case .builtin(let builtin) = checked.references[Int(node)],
+            builtin == .startsWith || builtin == .endsWith || builtin == .contains, tree.childCount(node) == 2,
+            case .string(let text)? = literal(tree.child(node, 1))
+        else { return nil }
+        let target = tree.child(node, 0)
+        if let slot = slot(target) {
+            return (Instruction(operation: .searchSlot, detail: builtin.rawValue, a: slot), text)
+        }
+        guard tree[target].kind == .identifier, case .local(let local) = checked.references[Int(target)] else {
+            return nil
+        }
+        return (Instruction(operation: .searchLocal, detail: builtin.rawValue, a: local), text)
     }
 
     // MARK: Folding

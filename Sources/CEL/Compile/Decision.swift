@@ -11,6 +11,8 @@ struct Decision: Sendable {
     struct Test: Sendable {
         enum Kind: UInt8, Sendable {
             case double, int, string, bool, presence
+            /// The slot's string starts with, ends with or contains constant `operand`.
+            case search
             /// The slot's string is in the list of strings that is constant `operand`.
             case isAmong
             /// The slot's list has the string that is constant `operand`, sought by `in` or, with `detail` 1, by `exists`.
@@ -82,6 +84,7 @@ extension CodeGenerator {
         case [.compareSlotDouble]: (test.kind, test.operand) = (.double, first.b)
         case [.compareSlotInt]: (test.kind, test.operand) = (.int, first.b)
         case [.equalSlotString]: (test.kind, test.operand) = (.string, first.b)
+        case [.searchSlot]: (test.kind, test.operand) = (.search, first.b)
         case [.slot]: test.kind = .bool
         case [.hasSlot]: test.kind = .presence
         case [.slot, .constant, .compare]:

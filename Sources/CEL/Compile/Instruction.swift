@@ -23,6 +23,8 @@ struct Instruction: Sendable {
         case compareSlotInt, compareSlotDouble
         /// Compare slot or local `a` with the string that is constant `b`; `detail` is 1 for `!=`.
         case equalSlotString, equalLocalString
+        /// Search slot or local `a` for the string that is constant `b`; `detail` is `startsWith`, `endsWith` or `contains`.
+        case searchSlot, searchLocal
         /// Take the top as the operand of a selection of the field that is constant `a`; `detail` is 1 for `.?`.
         case select
         case has

@@ -76,6 +76,13 @@ extension Interpreter {
             budget -= min(a.utf8.count, b.utf8.count) >> 4
             guard budget >= 0 else { return nil }
             return sameCodePoints(a, b) == (test.detail == SyntaxTree.Operator.equal.rawValue)
+        case .search:
+            guard case .string(let a) = record[slot], case .string(let b) = code.constants[Int(test.operand)] else {
+                return nil
+            }
+            budget -= a.utf8.count >> 4 + b.utf8.count >> 4
+            guard budget >= 0 else { return nil }
+            return StringFunctions.search(Builtin(rawValue: test.detail) ?? .contains, a, b)
         case .isAmong: return isAmong(code, test, record, &budget)
         case .contains: return contains(code, test, record, &budget)
         default:

@@ -164,6 +164,31 @@ enum Interpreter {
                     machine.traceSlot(instruction, code.constants[instruction.target], code.nodes[pc], &tracer)
                 }
                 machine.push(value)
+            case .searchSlot:
+                evaluation.budget = budget
+                let value = machine.searchSlot(instruction, node: code.nodes[pc], &evaluation)
+                budget = evaluation.budget
+                if T.isActive {
+                    machine.traceSlot(instruction, code.constants[instruction.target], code.nodes[pc], &tracer)
+                }
+                machine.push(value)
+            case .searchLocal:
+                evaluation.budget = budget
+                let value = machine.search(
+                    UnsafePointer(frame + Int(instruction.a)),
+                    instruction,
+                    code.nodes[pc],
+                    &evaluation
+                )
+                budget = evaluation.budget
+                if T.isActive {
+                    tracer.recordOperands(
+                        code.nodes[pc],
+                        frame[Int(instruction.a)],
+                        code.constants[instruction.target]
+                    )
+                }
+                machine.push(value)
             case .equalLocalString:
                 evaluation.budget = budget
                 let value = machine.equalLocal(instruction, node: code.nodes[pc], &evaluation)

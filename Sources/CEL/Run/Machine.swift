@@ -127,6 +127,34 @@ struct Machine {
         }
     }
 
+    @inline(__always)
+    func searchSlot(_ instruction: Instruction, node: Int32, _ evaluation: inout Evaluation) -> Value {
+        guard Int(instruction.a) < record.count, let base = record.baseAddress else {
+            return absent(instruction.a, node)
+        }
+        return search(base + Int(instruction.a), instruction, node, &evaluation)
+    }
+
+    @inline(__always)
+    func search(
+        _ left: UnsafePointer<Value>,
+        _ instruction: Instruction,
+        _ node: Int32,
+        _ evaluation: inout Evaluation
+    ) -> Value {
+        switch left.pointee {
+        case .string(let text):
+            guard case .string(let other) = code.constants[instruction.target],
+                evaluation.charge(text.utf8.count >> 4 + other.utf8.count >> 4)
+            else { return located(Evaluation.costExceeded, node) }
+            let builtin = Builtin(rawValue: instruction.detail) ?? .contains
+            return .bool(StringFunctions.search(builtin, text, other))
+        case .absent: return absent(instruction.a, node)
+        case .error: return left.pointee
+        default: return located(.failure(.noSuchOverload), node)
+        }
+    }
+
     // MARK: Tracing
 
     func traceSlot<T: Tracer>(_ instruction: Instruction, _ right: Value, _ node: Int32, _ tracer: inout T) {

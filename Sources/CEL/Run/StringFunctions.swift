@@ -67,11 +67,7 @@ enum StringFunctions {
         _ evaluation: inout Evaluation
     ) -> Value? {
         switch builtin {
-        case .startsWith: return .bool(text.utf8.starts(with: other.utf8))
-        case .endsWith:
-            guard other.utf8.count <= text.utf8.count else { return .bool(false) }
-            return .bool(text.utf8.suffix(other.utf8.count).elementsEqual(other.utf8))
-        case .contains: return .bool(find(text, other, from: 0) != nil)
+        case .startsWith, .endsWith, .contains: return .bool(search(builtin, text, other))
         case .matches:
             guard evaluation.charge(other.utf8.count) else { return Evaluation.costExceeded }
             do throws(PatternError) {
@@ -88,6 +84,21 @@ enum StringFunctions {
     }
 
     // MARK: Searching
+
+    /// Whether a text starts with, ends with or contains another.
+    static func search(_ builtin: Builtin, _ text: String, _ other: String) -> Bool {
+        let (count, length) = (text.utf8.count, other.utf8.count)
+        guard length <= count else { return false }
+        if builtin == .contains { return find(text, other, from: 0) != nil }
+        let offset = builtin == .startsWith ? 0 : count - length
+        let same = text.utf8.withContiguousStorageIfAvailable { text in
+            other.utf8.withContiguousStorageIfAvailable { other in
+                equalBytes(UnsafeBufferPointer(rebasing: text[offset..<offset + length]), other)
+            }
+        }
+        if let same, let same { return same }
+        return text.utf8.dropFirst(offset).prefix(length).elementsEqual(other.utf8)
+    }
 
     /// The byte offset of the first occurrence at or after a byte offset.
     private static func find(_ text: String, _ other: String, from: Int) -> Int? {

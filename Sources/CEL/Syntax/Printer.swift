@@ -53,7 +53,6 @@ struct Printer {
             default: return false
             }
         case .not: return tree[child].kind == .negate
-        case .and, .or: return tree[child].kind == tree[parent].kind
         default: return false
         }
     }
