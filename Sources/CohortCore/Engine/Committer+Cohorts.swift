@@ -277,7 +277,7 @@ extension Committer {
             rules.set(try rules.compile(source, cohort: cohort, version: cohort.version), for: cohort.number)
         } catch {
             rules.set(nil, for: cohort.number)
-            shared.setProblem("the rule of \(cohort.id) no longer compiles; its memberships stand still")
+            shared.setProblem(.rules, "the rule of \(cohort.id) no longer compiles; its memberships stand still")
             shared.log(.error, "a stored rule no longer compiles", [("cohort", cohort.id)])
         }
     }
