@@ -6,8 +6,10 @@ import Foundation
 ///
 ///     cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES]
 ///     cohort-bench open DIRECTORY
+///     cohort-bench audit DIRECTORY
 ///
-/// `ingest` fills a new store and then updates random customers; `open` measures the start, the memory and checks.
+/// `ingest` fills a new store and then updates random customers; `open` measures the start, the memory and checks;
+/// `audit` starts the engine and derives all memberships anew.
 struct Bench {
     static func residentMiB() -> Double {
         let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
@@ -131,6 +133,20 @@ struct Bench {
         engine.shutdown()
     }
 
+    static func audit(_ directory: String) async throws {
+        let (engine, _) = try start(directory)
+        let clock = ContinuousClock()
+        var report = AuditReport()
+        let time = try await clock.measure { report = try await engine.audit() }
+        report.samples.prefix(5).forEach { print($0) }
+        Self.report("sequence", "\(engine.status.sequence)")
+        Self.report("customers", "\(report.customers)")
+        Self.report("differences", "\(report.differences)")
+        Self.report("audit", String(format: "%.2f s", time.seconds))
+        engine.shutdown()
+        if report.differences > 0 { exit(1) }
+    }
+
     private static func put(_ engine: Engine, _ rows: [CustomerPut]) async throws {
         while true {
             var refused: DomainError?
@@ -181,10 +197,11 @@ case ("ingest", 4...):
         customers: Int(arguments[3]) ?? 100_000,
         updates: arguments.count > 4 ? Int(arguments[4]) ?? 0 : 0
     )
+case ("audit", 3): try await Bench.audit(arguments[2])
 case ("open", 3): try await Bench.open(arguments[2])
 default:
     FileHandle.standardError.write(
-        Data("usage: cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES] | open DIRECTORY\n".utf8)
+        Data("usage: cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES] | open DIRECTORY | audit DIRECTORY\n".utf8)
     )
     exit(2)
 }

@@ -260,6 +260,9 @@ private final class ModelRun {
     // MARK: Comparison
 
     private func compare() async throws {
+        let audit = try await engine.audit()
+        #expect(audit.differences == 0, "\(audit.samples)")
+        #expect(audit.customers == UInt64(model.customers.count))
         #expect(engine.status.sequence == model.sequence)
         #expect(engine.status.customers == UInt64(model.customers.count))
         for cohort in model.liveCohorts {

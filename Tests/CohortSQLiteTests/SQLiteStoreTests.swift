@@ -185,6 +185,24 @@ struct SQLiteStoreTests {
         try await blocking { again.shutdown() }
     }
 
+    @Test("Tables that cannot be written are a problem that is shown, and no write waits for them")
+    func failingTables() async throws {
+        let store = FaultyStore(MemoryStore())
+        var configuration = EngineConfiguration()
+        configuration.materializeInterval = 1
+        let engine = try await started(store, configuration: configuration)
+        store.set { $0.apply = true }
+        for i in 0..<20 { _ = try await put(engine, "c\(i)", 1) }
+        while engine.status.problem.isEmpty { await Task.yield() }
+        #expect(engine.status.problem == "tables: planted: no tables")
+        #expect(try await put(engine, "more", 1).outcome == .created)
+        #expect(engine.status.appliedSequence < engine.status.sequence && engine.status.state == .serving)
+        store.set { $0.apply = false }
+        try await blocking { engine.materialize() }
+        #expect(engine.status.problem.isEmpty && engine.status.appliedSequence == engine.status.sequence)
+        try await blocking { engine.shutdown() }
+    }
+
     @Test("A stop while the store does not answer says that the outcome is not known")
     func stopWithoutStore() async throws {
         let store = FaultyStore(MemoryStore())

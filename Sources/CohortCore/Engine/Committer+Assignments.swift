@@ -169,10 +169,7 @@ extension Committer {
         let bitmaps = shared.index.bitmaps[Int(cohort.number)]
         let (toIn, toOut, toUnknown) = (ChunkedBitmap(), ChunkedBitmap(), ChunkedBitmap())
         for (ordinal, membership) in target {
-            let now: Membership =
-                if bitmaps.members.contains(ordinal) {
-                    .in
-                } else if bitmaps.unknown.contains(ordinal) { .unknown } else { .out }
+            let now = bitmaps.membership(of: ordinal)
             guard now != membership else { continue }
             switch membership {
             case .in: toIn.insert(ordinal)

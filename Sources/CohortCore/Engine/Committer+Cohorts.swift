@@ -277,7 +277,7 @@ extension Committer {
             rules.set(try rules.compile(source, cohort: cohort, version: cohort.version), for: cohort.number)
         } catch {
             rules.set(nil, for: cohort.number)
-            shared.setProblem("the rule of \(cohort.id) no longer compiles; its memberships stand still")
+            shared.setProblem(.rules, "the rule of \(cohort.id) no longer compiles; its memberships stand still")
             shared.log(.error, "a stored rule no longer compiles", [("cohort", cohort.id)])
         }
     }
@@ -317,10 +317,7 @@ extension Committer {
         var result: [Transition] = []
         for (set, to) in [(change.toIn, Membership.in), (change.toOut, .out), (change.toUnknown, .unknown)] {
             for ordinal in set.members {
-                let from: Membership =
-                    if bitmaps?.members.contains(ordinal) ?? false {
-                        .in
-                    } else if bitmaps?.unknown.contains(ordinal) ?? false { .unknown } else { .out }
+                let from = bitmaps?.membership(of: ordinal) ?? .out
                 result.append(
                     Transition(
                         ordinal: ordinal,

@@ -91,7 +91,7 @@ final class Committer: @unchecked Sendable {
             try shared.store.append(rows)
         } catch {
             logIsUncertain = true
-            shared.setProblem(error.message)
+            shared.setProblem(.log, error.message)
             shared.move(from: .serving, to: .storeUnavailable)
             shared.log(.error, "append to the change log failed", [("error", error.message)])
             let reached = try settle(expecting: last.sequence, orElse: first.sequence - 1)
@@ -99,7 +99,7 @@ final class Committer: @unchecked Sendable {
             return
         }
         if shared.state == .storeUnavailable { shared.move(from: .storeUnavailable, to: .serving) }
-        shared.setProblem("")
+        if shared.figures.withLock({ $0.problems[.log] != nil }) { shared.setProblem(.log, nil) }
     }
 
     /// Reopens the log and finds out how far it reaches, trying until it answers or the engine stops.
@@ -113,7 +113,7 @@ final class Committer: @unchecked Sendable {
                 guard last == expected || last == previous else {
                     shared.state = .failed
                     let problem = "the log ends at \(last), where \(previous) or \(expected) was written"
-                    shared.setProblem(problem)
+                    shared.setProblem(.log, problem)
                     shared.log(.error, "the change log contradicts what was written", [("problem", problem)])
                     throw DomainError.dataLoss(message: "The change log contradicts what was written to it.")
                 }
@@ -121,7 +121,7 @@ final class Committer: @unchecked Sendable {
                 shared.move(from: .storeUnavailable, to: .serving)
                 return last
             } catch let error as StoreError {
-                shared.setProblem(error.message)
+                shared.setProblem(.log, error.message)
                 if shared.state == .stopping || shared.state == .failed {
                     throw storeUnavailable("Whether the write was kept is not known.")
                 }
@@ -146,7 +146,7 @@ final class Committer: @unchecked Sendable {
     /// What reading the store failed with, as an answer: nothing has been written then.
     func answer(to error: StoreError) -> DomainError {
         shared.log(.error, "the store failed", [("error", error.message)])
-        shared.setProblem(error.message)
+        shared.setProblem(.tables, error.message)
         if case .corrupt = error {
             return .dataLoss(message: "A stored record cannot be read. Nothing was written.")
         }

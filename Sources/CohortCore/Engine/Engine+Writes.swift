@@ -133,7 +133,7 @@ extension Engine {
     }
 
     /// Runs a change on the committer's thread with everything before it committed.
-    private func alone<R: Sendable>(
+    func alone<R: Sendable>(
         _ body: @escaping @Sendable (Committer) throws(DomainError) -> R
     ) async throws(DomainError) -> R {
         try shared.requireReadable()

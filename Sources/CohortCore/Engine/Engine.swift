@@ -75,7 +75,7 @@ package final class Engine: Sendable {
     }
 
     private func abandonStart(_ error: StoreError) -> DomainError {
-        shared.setProblem(error.message)
+        shared.setProblem(.start, error.message)
         shared.log(.error, "start refused", [("error", error.message)])
         abandonStart()
         return switch error {

@@ -10,13 +10,24 @@ final class EngineShared: Sendable {
         var bulks: [AppliedBulk] = []
     }
 
+    /// What can have a problem of its own.
+    enum Part: String, Sendable, CaseIterable {
+        case log, tables, rules, start
+    }
+
     struct Figures: Sendable {
         var storeID = ""
         /// How far the tables are.
         var appliedSequence: UInt64 = 0
         var appliedTime = Timestamp.epoch
         var nextOrdinal: Ordinal = 0
-        var problem = ""
+        var problems: [Part: String] = [:]
+
+        /// All problems in one line.
+        var problem: String {
+            Part.allCases.compactMap { part in problems[part].map { "\(part.rawValue): \($0)" } }
+                .joined(separator: "; ")
+        }
     }
 
     let store: any Store
@@ -91,5 +102,6 @@ final class EngineShared: Sendable {
         environment.log(EngineEvent(level, message, metadata))
     }
 
-    func setProblem(_ problem: String) { figures.withLock { $0.problem = problem } }
+    /// Shows a problem in the status until another takes its place, or `nil` ends it.
+    func setProblem(_ part: Part, _ problem: String?) { figures.withLock { $0.problems[part] = problem } }
 }

@@ -40,10 +40,11 @@ struct Materializer: Sendable {
                     $0.appliedSequence = batch.appliedSequence
                     $0.appliedTime = batch.appliedTime
                     $0.nextOrdinal = batch.nextOrdinal
+                    $0.problems[.tables] = nil
                 }
                 return true
             } catch {
-                shared.setProblem(error.message)
+                shared.setProblem(.tables, error.message)
                 shared.log(.error, "bringing the tables up to date failed", [("error", error.message)])
                 if shared.state == .stopping || shared.state == .failed || shared.state == .stopped { return false }
             }

@@ -58,6 +58,11 @@ final class MembershipIndex: @unchecked Sendable {
             }
         }
 
+        func membership(of ordinal: Ordinal) -> Membership {
+            if members.contains(ordinal) { return .in }
+            return unknown.contains(ordinal) ? .unknown : .out
+        }
+
         func assignments(_ kind: AssignmentKind) -> ChunkedBitmap {
             switch kind {
             case .include: include

@@ -1,0 +1,148 @@
+/// A membership that is not what rule, list and overrides say.
+package struct AuditDifference: Sendable, Hashable {
+    package var customer: String
+    package var cohort: String
+    /// Derived anew from attributes, overrides and list.
+    package var expected: Membership
+    /// What reads are answered from.
+    package var indexed: Membership
+    /// What the customer's record says; `nil` for bits of a customer that does not exist.
+    package var recorded: Membership?
+}
+
+/// What a walk over customers found.
+package struct AuditReport: Sendable, Hashable {
+    package var customers: UInt64 = 0
+    package var differences: UInt64 = 0
+    /// The first differences, at most 100.
+    package var samples: [AuditDifference] = []
+
+    package init() {}
+
+    mutating func add(_ difference: AuditDifference) {
+        differences += 1
+        if samples.count < 100 { samples.append(difference) }
+    }
+
+    mutating func add(_ other: AuditReport) {
+        customers += other.customers
+        differences += other.differences
+        samples += other.samples.prefix(100 - samples.count)
+    }
+}
+
+/// Derives memberships anew and compares them with index and records. Between two commits, so that all three are of one
+/// sequence.
+extension Committer {
+    func audit(_ range: ClosedRange<Ordinal>) throws(DomainError) -> AuditReport {
+        var report = AuditReport()
+        var seen: Set<Ordinal> = []
+        do throws(StoreError) {
+            let pending = shared.pending.snapshot().filter { range.contains($0.key) }
+            for (ordinal, lookup) in pending {
+                guard case .record(let bytes) = lookup else { continue }
+                seen.insert(ordinal)
+                try bytes.withUnsafeRecord { (bytes) throws(StoreError) in
+                    compare(try decode(bytes, ordinal).record, ordinal, &report)
+                }
+            }
+            try shared.store.scanCustomers(range) { (ordinal, _, bytes) throws(StoreError) in
+                guard pending[ordinal] == nil else { return }
+                seen.insert(ordinal)
+                compare(try decode(bytes, ordinal).record, ordinal, &report)
+            }
+        } catch {
+            throw answer(to: error)
+        }
+        report.customers = UInt64(seen.count)
+        findGhosts(in: range, besides: seen, &report)
+        return report
+    }
+
+    private func compare(_ record: CustomerRecord, _ ordinal: Ordinal, _ report: inout AuditReport) {
+        classifier.load(record.attributes, slots: catalog.attributes.count)
+        for cohort in catalog.cohorts where cohort.state == .active {
+            let bitmaps = shared.index.bitmaps[Int(cohort.number)]
+            let indexed = bitmaps.membership(of: ordinal)
+            let recorded = record.membership(in: cohort.number)
+            let expected: Membership
+            if let override = override(of: ordinal, in: cohort.number) {
+                expected = override
+            } else if cohort.kind == .list {
+                expected = bitmaps.listed.contains(ordinal) ? .in : .out
+            } else if let rule = rules.rule(of: cohort.number) {
+                expected = classifier.evaluate(rule)
+            } else {
+                // A rule that no longer compiles is a problem of its own; its memberships stand still.
+                expected = indexed
+            }
+            guard indexed != expected || recorded != expected else { continue }
+            report.add(
+                AuditDifference(
+                    customer: customerID(ordinal),
+                    cohort: cohort.id,
+                    expected: expected,
+                    indexed: indexed,
+                    recorded: recorded
+                )
+            )
+        }
+    }
+
+    /// Bits of ordinals that no customer has.
+    private func findGhosts(
+        in range: ClosedRange<Ordinal>,
+        besides seen: Set<Ordinal>,
+        _ report: inout AuditReport
+    ) {
+        for cohort in catalog.cohorts where cohort.state == .active {
+            let bitmaps = shared.index.bitmaps[Int(cohort.number)]
+            for bitmap in [bitmaps.members, bitmaps.unknown] {
+                bitmap.forEach(from: range.lowerBound) { ordinal in
+                    guard ordinal <= range.upperBound else { return false }
+                    if !seen.contains(ordinal) {
+                        report.add(
+                            AuditDifference(
+                                customer: "#\(ordinal)",
+                                cohort: cohort.id,
+                                expected: .out,
+                                indexed: bitmaps.membership(of: ordinal),
+                                recorded: nil
+                            )
+                        )
+                    }
+                    return true
+                }
+            }
+        }
+    }
+
+    private func customerID(_ ordinal: Ordinal) -> String {
+        String(decoding: shared.index.customers.arena.id(ordinal), as: UTF8.self)
+    }
+}
+
+extension Engine {
+    /// Derives the membership of every customer in every cohort anew, a few thousand customers at a time between commits,
+    /// and reports where index or records differ. There must be none.
+    ///
+    /// - Parameter pause: between two steps, for others to write.
+    package func audit(pause: Duration = .zero) async throws(DomainError) -> AuditReport {
+        var report = AuditReport()
+        var next: Ordinal = 0
+        while true {
+            let first = next
+            let step = try await alone { committer throws(DomainError) -> AuditReport? in
+                guard first < committer.nextOrdinal else { return nil }
+                let last = min(committer.nextOrdinal - 1, first + (Engine.auditStep - 1))
+                return try committer.audit(first...last)
+            }
+            guard let step else { return report }
+            report.add(step)
+            next = first + Engine.auditStep
+            if pause > .zero { try? await Task.sleep(for: pause) }
+        }
+    }
+
+    private static let auditStep: Ordinal = 4_096
+}
