@@ -1,5 +1,5 @@
 /* A server that says anything: whatever comes, every call ends, once, and nothing is read that is not there. The
-   sanitizers watch. The seed is fixed; COHORT_FUZZ_RUNS sets how many connections are tried. */
+   sanitizers watch. The seed is fixed; LIBCOHORT_FUZZ_RUNS sets how many connections are tried. */
 #include "fake_peer.h"
 #include "test.h"
 

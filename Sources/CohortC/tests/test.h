@@ -39,9 +39,9 @@ static inline uint64_t next_random(uint64_t *state) {
     return z ^ (z >> 31);
 }
 
-/* Runs of a fuzz test: the default, or COHORT_FUZZ_RUNS. */
+/* Runs of a fuzz test: the default, or LIBCOHORT_FUZZ_RUNS. */
 static inline long fuzz_runs(long standard) {
-    const char *given = getenv("COHORT_FUZZ_RUNS");
+    const char *given = getenv("LIBCOHORT_FUZZ_RUNS");
     return given == NULL ? standard : strtol(given, NULL, 10);
 }
 
