@@ -245,10 +245,10 @@ struct LibcohortPeerTests {
                 EchoService.Methods.count,
                 [Number(2)]
             )
-            #expect(
-                stream.output == "-\n0801\n" + (isExtended ? "metadata total 2\n" : "") + "end\n",
-                "\(stream.output)"
-            )
+            // The C client tells metadata when it arrives, be it before messages that were not received yet.
+            #expect(stream.output.contains("metadata total 2\n") == isExtended, "\(stream.output)")
+            let messages = stream.output.replacing("metadata total 2\n", with: "")
+            #expect(messages == "-\n0801\nend\n", "\(stream.output)")
         }
     }
 

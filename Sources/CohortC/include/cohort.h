@@ -207,7 +207,9 @@ typedef struct cohort_call_options {
     /** Request metadata; copied. The server takes 16 KiB by default. */
     const cohort_metadata *metadata;
     size_t metadata_count;
-    /** Told every entry of the response's metadata, whether the call succeeded or failed; `ttrpc-x1` only. */
+    /** Told every entry of the response's metadata, whether the call succeeded or failed; `ttrpc-x1` only. Told when
+     *  it arrives, which for a stream may be before its last messages are received; `metadata_context` lives until
+     *  the call has ended. */
     void (*on_metadata)(void *context, const char *key, const char *value);
     /** Handed to `on_metadata`. */
     void *metadata_context;

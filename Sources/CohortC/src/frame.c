@@ -2,6 +2,21 @@
 
 #include <string.h>
 
+/* Under the address sanitizer what follows a frame in the buffer is out of bounds while the frame is handed out. */
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_ADDRESS_SANITIZER 1
+#endif
+#endif
+#ifdef HAS_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#endif
+
 uint32_t read_u32(const uint8_t *from) {
     return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | (uint32_t)from[3];
 }
@@ -34,11 +49,16 @@ void frame_decoder_init(frame_decoder *decoder, size_t max_body) {
     *decoder = (frame_decoder){.max_body = max_body};
 }
 
-void frame_decoder_free(frame_decoder *decoder) { bytes_free(&decoder->buffer); }
-
 static void drop_handed_out(frame_decoder *decoder) {
+    if (decoder->handed_out == 0) return;
+    ASAN_UNPOISON_MEMORY_REGION(decoder->buffer.data, decoder->buffer.capacity);
     bytes_consume(&decoder->buffer, decoder->handed_out);
     decoder->handed_out = 0;
+}
+
+void frame_decoder_free(frame_decoder *decoder) {
+    drop_handed_out(decoder);
+    bytes_free(&decoder->buffer);
 }
 
 uint8_t *frame_decoder_reserve(frame_decoder *decoder, size_t least, size_t *room) {
@@ -96,6 +116,8 @@ decoder_step frame_decoder_next(frame_decoder *decoder, frame *out) {
     if (there < FRAME_HEADER_BYTES + (size_t)header.length) return DECODER_NEEDS_MORE;
     header.body = bytes + FRAME_HEADER_BYTES;
     decoder->handed_out = FRAME_HEADER_BYTES + (size_t)header.length;
+    const uint8_t *end = header.body + header.length;
+    ASAN_POISON_MEMORY_REGION(end, (size_t)(decoder->buffer.data + decoder->buffer.capacity - end));
     *out = header;
     return DECODER_FRAME;
 }

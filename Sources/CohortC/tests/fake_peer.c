@@ -178,3 +178,15 @@ void peer_echo(fake_peer *peer, const frame *frame) {
     peer_answer(peer, frame->stream_id, request->payload.data, request->payload.len);
     ttrpc__v1__request__free_unpacked(request, NULL);
 }
+
+cohort_code say(cohort_connection *connection, const char *payload, char *reply, size_t room, cohort_error *error) {
+    cohort_message *message;
+    cohort_code code =
+        cohort_call(connection, "test.Echo", "Say", payload, strlen(payload), NULL, &message, error);
+    CHECK((code == COHORT_OK) == (message != NULL));
+    if (message != NULL) {
+        snprintf(reply, room, "%.*s", (int)cohort_message_size(message), (const char *)cohort_message_data(message));
+        cohort_message_free(message);
+    }
+    return code;
+}

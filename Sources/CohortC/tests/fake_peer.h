@@ -54,6 +54,9 @@ Ttrpc__V1__Request *peer_request(const frame *frame);
 /* Answers every Request with its own payload. */
 void peer_echo(fake_peer *peer, const frame *frame);
 
+/* A unary call whose payload and reply are text. */
+cohort_code say(cohort_connection *connection, const char *payload, char *reply, size_t room, cohort_error *error);
+
 /* Lets the peer see what was written but not waited for. */
 void peer_run(fake_peer *peer);
 

@@ -21,6 +21,7 @@ finish() {
 }
 trap finish EXIT
 
+touch "$directory/server.log"
 "$LIBCOHORT_SERVER" --dev --listen 127.0.0.1:0 --data-dir "$directory/data" 2>"$directory/server.log" &
 server=$!
 address=
