@@ -1,0 +1,76 @@
+/// What entries do to the catalogue and the rules.
+extension Committer {
+    /// Applies to catalogue and rules what an entry says; the same for a new entry and for one replayed.
+    func apply(_ entry: LogEntry, _ changes: inout PendingChanges, bulk: BulkChange? = nil) {
+        switch entry.change {
+        case .attributeDeclared(let given):
+            let declaration = AttributeDeclaration(
+                name: given.name,
+                type: given.type,
+                slot: given.slot,
+                declaredAt: entry.sequence
+            )
+            catalog.declare(declaration)
+            rules.declare(catalog.attributes)
+            changes.attributes.append(declaration)
+        case .cohortCreated(var cohort):
+            cohort.createdAt = entry.time
+            cohort.updatedAt = entry.time
+            cohort.versions = [
+                CohortVersion(
+                    number: 1,
+                    rule: cohort.rule,
+                    sequence: entry.sequence,
+                    createdAt: entry.time,
+                    principal: entry.principal
+                )
+            ]
+            replace(cohort, &changes)
+        case .ruleUpdated(let number, let version, let rule):
+            var cohort = catalog.cohorts[Int(number)]
+            cohort.versions.append(
+                CohortVersion(
+                    number: version,
+                    rule: rule,
+                    sequence: entry.sequence,
+                    createdAt: entry.time,
+                    principal: entry.principal
+                )
+            )
+            cohort.updatedAt = entry.time
+            replace(cohort, &changes)
+        case .cohortArchived(let number):
+            var cohort = catalog.cohorts[Int(number)]
+            cohort.state = .archived
+            cohort.updatedAt = entry.time
+            replace(cohort, &changes)
+        case .assignmentsChanged(let assignments):
+            changes.assignments += assignments
+        case .customerPut, .customerErased:
+            break
+        }
+        if let bulk {
+            bulks.append(AppliedBulk(sequence: entry.sequence, time: entry.time, change: bulk))
+            changes.bulks.append((bulk.stage, entry.sequence, entry.time))
+        }
+    }
+
+    private func replace(_ cohort: CohortRecord, _ changes: inout PendingChanges) {
+        catalog.set(cohort)
+        changes.cohorts.append(cohort)
+        installRule(of: cohort)
+    }
+
+    /// Compiles the serving rule. It compiled when it was accepted; if it does not now, the cohort's customers keep what
+    /// they have, and the problem is shown.
+    func installRule(of cohort: CohortRecord) {
+        guard cohort.state != .archived, let source = cohort.rule else { return rules.set(nil, for: cohort.number) }
+        do throws(DomainError) {
+            rules.set(try rules.compile(source, cohort: cohort, version: cohort.version), for: cohort.number)
+        } catch {
+            rules.set(nil, for: cohort.number)
+            shared.setProblem(.rules, "the rule of \(cohort.id) no longer compiles; its memberships stand still")
+            shared.log(.error, "a stored rule no longer compiles", [("cohort", cohort.id)])
+        }
+    }
+}
