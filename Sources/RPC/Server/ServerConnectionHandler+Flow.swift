@@ -144,7 +144,11 @@ extension ServerConnectionHandler {
     }
 
     private func closeWhenDrained() {
-        guard outbox.pendingBytes == 0 || !isWritable else { return drainOutbox() }
+        // What is still to be written goes first; where the peer does not read, writability brings us back here.
+        guard outbox.pendingBytes == 0 else {
+            if isWritable { drainOutbox() }
+            return
+        }
         close(.drained)
     }
 
