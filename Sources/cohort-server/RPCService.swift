@@ -33,7 +33,7 @@ struct RPCService: Service {
                 health,
             ],
             interceptors: [LoggingInterceptor(logger: logger), DeadlineInterceptor()],
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
+            eventLoopGroup: MultiThreadedEventLoopGroup(numberOfThreads: settings.threads),
             logger: logger
         )
         drain = settings.drain

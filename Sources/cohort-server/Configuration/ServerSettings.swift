@@ -11,6 +11,8 @@ struct ServerSettings: Sendable {
     let tls: ServerTLS
     let logLevel: Logger.Level
     let drain: Duration
+    /// Event loops, 1 or more.
+    let threads: Int
     let limits: ServerLimits
     let engine: EngineConfiguration
 
@@ -25,6 +27,9 @@ struct ServerSettings: Sendable {
         self.listen = listen
         logLevel = Logger.Level(rawValue: try reader.word("log.level") ?? "info") ?? .info
         drain = try reader.seconds("drain.seconds")
+        let threads = try reader.whole("threads")
+        // Of the processors that the process may run on: more loops than those only take turns.
+        self.threads = threads > 0 ? threads : max(1, ProcessInfo.processInfo.activeProcessorCount)
         limits = try Self.limits(reader)
         engine = try Self.engine(reader)
         if isDevelopment {

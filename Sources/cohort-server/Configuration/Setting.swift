@@ -51,6 +51,11 @@ struct Setting: Sendable {
             .word(["trace", "debug", "info", "notice", "warning", "error", "critical"], default: "info"),
             "least severe level logged"
         ),
+        Setting(
+            "threads",
+            .whole(0...256, default: 0),
+            "event loops that serve connections; 0 takes one for each processor that the process may run on"
+        ),
         Setting("drain.seconds", .seconds(0...3_600, default: 20), "time for running calls to finish at shutdown"),
         Setting("limits.connections", .whole(1...1_000_000, default: 10_000), "connections at once"),
         Setting("limits.streams", .whole(1...1_000_000, default: 1_024), "calls that run in a task, on one connection"),
