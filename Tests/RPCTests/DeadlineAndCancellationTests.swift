@@ -29,7 +29,7 @@ struct DeadlineAndCancellationTests {
     func serverDeadline() async throws {
         try await withServer { harness in
             let peer = try await RawPeer.connect(to: harness.endpoint)
-            try await peer.write(Raw.request(1, "Hang", Text("raw"), timeoutNanos: 3_000_000_000))
+            try await peer.write(Raw.request(1, "Hang", Text("raw"), timeoutNanos: 8_000_000_000))
             #expect(try await peer.frames(1).first?.code == 4)
             #expect(await harness.service.cancelled.next() == "raw")
             await peer.close()
@@ -154,7 +154,7 @@ struct DeadlineAndCancellationTests {
             let _: Text = try await client.unary(
                 EchoService.Methods.hang,
                 Text("late"),
-                CallOptions(timeout: .seconds(3))
+                CallOptions(timeout: .seconds(8))
             )
         }
         #expect(late?.code == .deadlineExceeded)

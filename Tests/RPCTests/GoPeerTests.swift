@@ -22,11 +22,16 @@ struct GoPeerTests {
                 ["\(harness.endpoint)", TestCertificates.shared.path("ca.pem")]
             )
             #expect(
-                lines == [
+                lines.enumerated().filter { $0.offset != 7 }.map(\.element) == [
                     "hello", "async hello", "parked hello", "", "error NotFound no thing",
-                    "error Unimplemented this server has no method test.v1.Echo/Nope", "a,b",
-                    "error Unknown context deadline exceeded", "500",
+                    "error Unimplemented this server has no method test.v1.Echo/Nope", "a,b", "500",
                 ]
+            )
+            // Its own clock and the server's answer race; either is the deadline.
+            #expect(
+                ["error Unknown context deadline exceeded", "error DeadlineExceeded the deadline is over"].contains(
+                    lines.dropFirst(7).first
+                )
             )
             // The handler is cancelled by the deadline that came with the call.
             #expect(await harness.service.cancelled.next() == "go")
