@@ -88,6 +88,7 @@ let package = Package(
             name: "CohortServices",
             dependencies: [
                 "CohortAPI", "CohortCore", "RPC",
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
@@ -160,6 +161,15 @@ let package = Package(
             name: "CohortSQLiteTests",
             dependencies: [
                 "CEL", "CohortCore", "CohortSQLite", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "CohortServicesTests",
+            dependencies: [
+                "CohortAPI", "CohortCore", "CohortServices", "RPC",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             swiftSettings: settings
         ),

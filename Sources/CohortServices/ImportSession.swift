@@ -96,12 +96,16 @@ extension ImportRejection {
     fileprivate init(row: UInt64, customer: String, _ error: DomainError) {
         self.init()
         self.row = row
-        customerID = customer
+        // It may be wrong by being long: what is echoed is bounded, or one acknowledgement could be larger than a frame.
+        customerID = String(decoding: customer.utf8.prefix(256), as: UTF8.self)
         if case .invalidArgument(let violations) = error {
             field = violations.first?.field ?? ""
             description_p = violations.map { "\($0.field): \($0.description)" }.joined(separator: "; ")
         } else {
             description_p = RPCError(error).message
+        }
+        if description_p.utf8.count > 512 {
+            description_p = String(decoding: description_p.utf8.prefix(512), as: UTF8.self) + "…"
         }
     }
 }

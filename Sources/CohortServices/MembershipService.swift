@@ -12,6 +12,32 @@ package struct MembershipService: MembershipServiceHandler {
         self.engine = engine
     }
 
+    package func register(with router: inout Router) {
+        registerMethods(with: &router)
+        router.inlineRaw(MembershipServiceMethods.checkMembership) { (request, call, response) throws(RPCError) in
+            let answer = request.withUnsafeBytes { bytes -> MembershipAnswer? in
+                guard let fields = CheckMembershipCodec.parse(bytes) else { return nil }
+                return engine.checkMembership(
+                    customer: UnsafeRawBufferPointer(rebasing: bytes[fields.customer]),
+                    cohort: UnsafeRawBufferPointer(rebasing: bytes[fields.cohort]),
+                    minSequence: fields.minSequence
+                )
+            }
+            if let answer {
+                CheckMembershipCodec.write(answer, to: &response)
+                return .reply
+            }
+            let message = try MessageCoding.decodeRequest(CheckMembershipRequest.self, request)
+            switch try checkMembership(message, call) {
+            case .reply(let answer):
+                try MessageCoding.append(answer, to: &response)
+                return .reply
+            case .park(let body):
+                return .park { () async throws(RPCError) in try await MessageCoding.encode(body()) }
+            }
+        }
+    }
+
     package func checkMembership(
         _ request: CheckMembershipRequest,
         _ call: ServerCall

@@ -44,8 +44,9 @@ struct RPCService: Service {
 
     /// - Throws: ``SettingsError`` when it cannot listen or use the certificates.
     func run() async throws {
-        try await start()
+        // Trapped before anyone can know that there is a server to send it to.
         let signals = await UnixSignalsSequence(trapping: .sighup)
+        try await start()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { for await _ in signals { server.reloadCertificates() } }
             await withTaskCancellationOrGracefulShutdownHandler {

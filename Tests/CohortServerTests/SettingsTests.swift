@@ -80,6 +80,15 @@ struct SettingsTests {
         #expect(await refusal(["--config", path]).contains("limits.conections"))
     }
 
+    @Test("Every setting is in the operator's manual")
+    func manual() throws {
+        let path = Self.directory().appending(path: "../../docs/operations/running.md").standardized.path
+        let manual = try String(contentsOfFile: path, encoding: .utf8)
+        for setting in Setting.all {
+            #expect(manual.contains("| `\(setting.flag)` |"), "\(setting.key) is missing")
+        }
+    }
+
     @Test("Every setting is in the help with its variable")
     func help() {
         for setting in Setting.all {

@@ -75,6 +75,24 @@ struct CSVParserTests {
         #expect(try results[2].get().fields == ["b"])
     }
 
+    @Test("A quoted field over the limit ends at its quote: the rows behind it are taken")
+    func longQuotedField() throws {
+        let results = parse("a\n\"" + String(repeating: "x\n", count: 50) + "\"\nb\n", limit: 10)
+        #expect(results.count == 3)
+        guard case .failure(let long) = results[1] else {
+            Issue.record("expected a refusal")
+            return
+        }
+        #expect(long.line == 2 && long.reason.contains("goes on to line 52"))
+        #expect(try results[2].get() == CSVParser.Record(line: 53, fields: ["b"], text: "b"))
+    }
+
+    @Test("A byte order mark before a quoted header is no part of it", arguments: [1, 2, 100])
+    func byteOrderMark(size: Int) throws {
+        #expect(try fields("\u{FEFF}\"id\",x\n1,2\n", pieces: size) == [["id", "x"], ["1", "2"]])
+        #expect(try fields("\u{FEFF}", pieces: size).isEmpty)
+    }
+
     @Test("A field that is not UTF-8 is refused")
     func notUTF8() {
         var parser = CSVParser()

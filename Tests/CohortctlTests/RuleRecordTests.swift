@@ -14,7 +14,8 @@ struct RuleRecordTests {
         #expect(
             types == [
                 .bool, .int, .double, .timestamp, .list(.string), .string, .double, .int, .string,
-            ])
+            ]
+        )
         #expect(record.values[1] == .int(42) && record.values[6] == .double(4))
         guard case .absent = record.values[7] else {
             Issue.record("h is declared and absent")

@@ -152,6 +152,18 @@ struct BadInputTests {
         #expect(try await server.stop() == 0)
     }
 
+    @Test("An import of nothing but refused rows, each with a long id, ends with all of them told")
+    func everyRowRefused() async throws {
+        let directory = try TemporaryDirectory()
+        let server = try await TestServer(dataDirectory: directory.file("data"))
+        let id = String(repeating: "i", count: 1_500)
+        let rows = (0..<20_000).map { "\(id)\($0),1" }.joined(separator: "\n")
+        let file = try directory.write("wrong.csv", "customer_id,daily_spend\n" + rows)
+        let receipt = try await server.cohortctl("customers", "import", file)
+        #expect(receipt.output.contains("rejected   20000"), "\(receipt.output.prefix(300))")
+        #expect(try await server.stop() == 0)
+    }
+
     @Test("A server that cannot be reached is exit status 1, at once")
     func unreachable() async throws {
         let program = try RunningProgram(

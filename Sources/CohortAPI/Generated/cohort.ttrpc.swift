@@ -76,6 +76,11 @@ public protocol CohortServiceHandler: RegistrableService {
 extension CohortServiceHandler {
     /// Registers every method of the service.
     public func register(with router: inout Router) {
+        registerMethods(with: &router)
+    }
+
+    /// What `register(with:)` does unless the handler has one of its own, which may call this first.
+    public func registerMethods(with router: inout Router) {
         router.unary(CohortServiceMethods.createCohort) { (request: CreateCohortRequest, call) async throws(RPCError) in try await self.createCohort(request, call) }
         router.inline(CohortServiceMethods.getCohort) { (request: GetCohortRequest, call) throws(RPCError) in try self.getCohort(request, call) }
         router.inline(CohortServiceMethods.listCohorts) { (request: ListCohortsRequest, call) throws(RPCError) in try self.listCohorts(request, call) }

@@ -72,6 +72,11 @@ public protocol CustomerServiceHandler: RegistrableService {
 extension CustomerServiceHandler {
     /// Registers every method of the service.
     public func register(with router: inout Router) {
+        registerMethods(with: &router)
+    }
+
+    /// What `register(with:)` does unless the handler has one of its own, which may call this first.
+    public func registerMethods(with router: inout Router) {
         router.unary(CustomerServiceMethods.putCustomer) { (request: PutCustomerRequest, call) async throws(RPCError) in try await self.putCustomer(request, call) }
         router.unary(CustomerServiceMethods.getCustomer) { (request: GetCustomerRequest, call) async throws(RPCError) in try await self.getCustomer(request, call) }
         router.unary(CustomerServiceMethods.eraseCustomer) { (request: EraseCustomerRequest, call) async throws(RPCError) in try await self.eraseCustomer(request, call) }

@@ -55,6 +55,11 @@ public protocol MembershipServiceHandler: RegistrableService {
 extension MembershipServiceHandler {
     /// Registers every method of the service.
     public func register(with router: inout Router) {
+        registerMethods(with: &router)
+    }
+
+    /// What `register(with:)` does unless the handler has one of its own, which may call this first.
+    public func registerMethods(with router: inout Router) {
         router.inline(MembershipServiceMethods.checkMembership) { (request: CheckMembershipRequest, call) throws(RPCError) in try self.checkMembership(request, call) }
         router.inline(MembershipServiceMethods.listCustomerCohorts) { (request: ListCustomerCohortsRequest, call) throws(RPCError) in try self.listCustomerCohorts(request, call) }
         router.serverStream(MembershipServiceMethods.listMembers) { (request: ListMembersRequest, responses: ResponseWriter<ListMembersResponse>, call) async throws(RPCError) in try await self.listMembers(request, responses, call) }

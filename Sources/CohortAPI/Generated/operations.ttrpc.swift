@@ -27,6 +27,11 @@ public protocol OperationsServiceHandler: RegistrableService {
 extension OperationsServiceHandler {
     /// Registers every method of the service.
     public func register(with router: inout Router) {
+        registerMethods(with: &router)
+    }
+
+    /// What `register(with:)` does unless the handler has one of its own, which may call this first.
+    public func registerMethods(with router: inout Router) {
         router.inline(OperationsServiceMethods.getStatus) { (request: GetStatusRequest, call) throws(RPCError) in try self.getStatus(request, call) }
     }
 }

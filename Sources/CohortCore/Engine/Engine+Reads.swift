@@ -16,6 +16,20 @@ extension Engine {
         return .answer(MembershipAnswer(found))
     }
 
+    /// The common case of `checkMembership`, straight from the bytes of a request: a known customer, a cohort that exists,
+    /// nothing to wait for. `nil` for everything else, which `checkMembership` then tells apart.
+    package func checkMembership(
+        customer: UnsafeRawBufferPointer,
+        cohort: UnsafeRawBufferPointer,
+        minSequence: UInt64
+    ) -> MembershipAnswer? {
+        guard (try? shared.requireReadable()) != nil,
+            let found = shared.index.membership(customer: customer, cohort: cohort),
+            found.ordinal != nil, found.sequence >= minSequence, found.reason != .ruleError
+        else { return nil }
+        return MembershipAnswer(found)
+    }
+
     /// As `checkMembership`, waiting for the sequence until `deadline` and at most the configured time.
     package func checkMembershipWaiting(
         customer: String,

@@ -37,7 +37,10 @@ struct CSVParser {
     private var text: [UInt8] = []
     private var fault: String?
     private var sawReturn = false
-    private var isStart = true
+    private var isTooLong = false
+    /// The first bytes of the input, until it is known whether they are a byte order mark.
+    private var head: [UInt8]? = []
+    private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
     init(maximumRecordBytes: Int = 1 << 20) {
         self.maximumRecordBytes = maximumRecordBytes
@@ -49,51 +52,75 @@ struct CSVParser {
         _ body: (Result<Record, Malformed>) throws -> Void
     ) rethrows {
         for byte in bytes {
-            if sawReturn {
-                sawReturn = false
-                if byte == .newline { continue }
+            guard var start = head else {
+                try process(byte, body)
+                continue
             }
-            let endsRecord = (byte == .newline || byte == .carriageReturn) && state != .quoted
-            if byte == .newline { line += 1 }
-            if endsRecord {
-                sawReturn = byte == .carriageReturn
-                if byte == .carriageReturn { line += 1 }
-                try emit(body)
+            start.append(byte)
+            if start == Self.byteOrderMark {
+                head = nil
+            } else if Self.byteOrderMark.starts(with: start) {
+                head = start
             } else {
-                take(byte)
+                head = nil
+                for byte in start { try process(byte, body) }
             }
+        }
+    }
+
+    private mutating func process(
+        _ byte: UInt8,
+        _ body: (Result<Record, Malformed>) throws -> Void
+    ) rethrows {
+        if sawReturn {
+            sawReturn = false
+            if byte == .newline { return }
+        }
+        let endsRecord = (byte == .newline || byte == .carriageReturn) && state != .quoted
+        if endsRecord {
+            sawReturn = byte == .carriageReturn
+            try emit(body)
+            line += 1
+            recordLine = line
+        } else {
+            if byte == .newline { line += 1 }
+            take(byte)
         }
     }
 
     /// Says that the input is at its end; the last record need not end with a line end.
     mutating func finish(_ body: (Result<Record, Malformed>) throws -> Void) rethrows {
+        let start = head ?? []
+        head = nil
+        for byte in start { try process(byte, body) }
         if state == .quoted { fault = fault ?? "a quoted field is not closed; add the closing quote" }
         if !text.isEmpty || fault != nil { try emit(body) }
     }
 
     private mutating func take(_ byte: UInt8) {
-        if text.count >= maximumRecordBytes {
-            fault = fault ?? "the record is longer than \(maximumRecordBytes) bytes"
-            return
-        }
-        text.append(byte)
+        // A record that is too long is still followed to its end, and no longer kept.
+        if text.count < maximumRecordBytes { text.append(byte) } else { isTooLong = true }
         switch (state, byte) {
         case (.fieldStart, .quote): state = .quoted
         case (.fieldStart, .comma), (.unquoted, .comma), (.quoteEnd, .comma): endField()
         case (.fieldStart, _):
             state = .unquoted
-            field.append(byte)
+            keep(byte)
         case (.unquoted, .quote):
             fault = fault ?? "a quote stands inside a field that does not begin with one; quote the whole field"
-        case (.unquoted, _): field.append(byte)
+        case (.unquoted, _): keep(byte)
         case (.quoted, .quote): state = .quoteEnd
-        case (.quoted, _): field.append(byte)
+        case (.quoted, _): keep(byte)
         case (.quoteEnd, .quote):
-            field.append(byte)
+            keep(byte)
             state = .quoted
         case (.quoteEnd, _):
             fault = fault ?? "text stands behind the closing quote of a field; double the quotes inside the field"
         }
+    }
+
+    private mutating func keep(_ byte: UInt8) {
+        if !isTooLong { field.append(byte) }
     }
 
     private mutating func endField() {
@@ -114,19 +141,16 @@ struct CSVParser {
             fields.removeAll(keepingCapacity: true)
             text.removeAll(keepingCapacity: true)
             fault = nil
-            recordLine = line
-            isStart = false
+            isTooLong = false
         }
         if text.isEmpty && fault == nil { return }  // an empty line
-        if isStart && text.starts(with: [0xEF, 0xBB, 0xBF]) {
-            // A byte order mark; only the first, unquoted field can hold it.
-            text.removeFirst(3)
-            if fields.isEmpty { field.removeFirst(3) } else { fields[0].unicodeScalars.removeFirst() }
-        }
         endField()
+        if isTooLong { fault = "the record is longer than \(maximumRecordBytes) bytes" }
         let source = String(decoding: text, as: UTF8.self)
         if let fault {
-            try body(.failure(Malformed(line: recordLine, reason: fault, text: source)))
+            // One quote too many makes a record of many lines: say which.
+            let span = line > recordLine ? " (it goes on to line \(line))" : ""
+            try body(.failure(Malformed(line: recordLine, reason: fault + span, text: source)))
         } else {
             try body(.success(Record(line: recordLine, fields: fields, text: source)))
         }

@@ -47,13 +47,36 @@ struct Importer {
     ) async throws {
         // No deadline: a large file takes as long as it takes.
         let call = try await client.importCustomers()
-        var answers = call.responses.makeAsyncIterator()
+        let (messages, outgoing) = AsyncStream.makeStream(of: ImportCustomersRequest.self)
+        // Written by a task of its own: while the server waits for an acknowledgement to be read, it reads nothing, and
+        // whoever waits to write would wait for ever. The window bounds what the stream holds.
+        async let writing: Void = Self.write(messages, to: call.requests)
+        defer { outgoing.finish() }
+        try await exchange(call.responses, outgoing, progress)
+        outgoing.finish()
+        try await writing
+    }
+
+    private static func write(
+        _ messages: AsyncStream<ImportCustomersRequest>,
+        to requests: RequestWriter<ImportCustomersRequest>
+    ) async throws {
+        for await message in messages { try await requests.write(message) }
+        requests.finish()
+    }
+
+    private mutating func exchange(
+        _ responses: ResponseStream<ImportCustomersResponse>,
+        _ outgoing: AsyncStream<ImportCustomersRequest>.Continuation,
+        _ progress: (_ bytes: Int, ImportReceipt) throws -> Void
+    ) async throws {
+        var answers = responses.makeAsyncIterator()
         var underWay: [Batch] = []
         try skip(receipt.rows)
         while true {
             if underWay.count < Self.window, !isAtEnd, let batch = try nextBatch() {
                 // A batch without rows to send is settled along with the next one.
-                if !batch.sent.isEmpty { try await call.requests.write(Self.message(batch)) }
+                if !batch.sent.isEmpty { outgoing.yield(Self.message(batch)) }
                 underWay.append(batch)
             } else if !underWay.isEmpty {
                 try await settle(&underWay, &answers)
@@ -62,7 +85,7 @@ struct Importer {
                 break
             }
         }
-        call.requests.finish()
+        outgoing.finish()
         while let answer = try await answers.next(isolation: #isolation) {
             receipt.sequence = max(receipt.sequence, answer.sequence)
             if answer.complete { return }
