@@ -179,6 +179,7 @@ extension ServerConnectionHandler {
     func finishClosing(reason: CloseReason) {
         guard !machine.isClosed else { return }
         machine.close()
+        decoder.clear()
         timer?.task.cancel()
         timer = nil
         let error = RPCError(.cancelled, "the connection was closed: \(reason.rawValue)")
