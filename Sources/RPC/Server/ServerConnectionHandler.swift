@@ -54,6 +54,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     var isReadWanted = false
     var isWritable = true
     var isInRead = false
+    var isDrainCheckScheduled = false
     var closeReason: CloseReason?
     /// Counted here and added to the shared counters once per batch of reads.
     var callsInBatch = 0
