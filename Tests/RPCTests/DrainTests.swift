@@ -75,9 +75,8 @@ struct DrainTests {
             peer.post(Raw.request(3, "Blob", Number(4_000_000)))
             #expect(try await eventually { harness.server.statistics.callsStarted == 2 })
             let shutdown = Task { await harness.server.shutdown(grace: .seconds(60)) }
-            // New connections are refused once the server drains.
-            _ = try await eventually { (try? await RawPeer.connect(to: harness.endpoint, tls: nil)) == nil }
-            try await Task.sleep(for: .milliseconds(200))
+            // Time enough to do what it must not.
+            try await Task.sleep(for: .milliseconds(500))
             #expect(harness.server.statistics.connectionsClosed["drained"] == nil)
             try await peer.channel.setOption(.autoRead, value: true).get()
             peer.channel.read()
