@@ -36,6 +36,23 @@ struct DeadlineAndCancellationTests {
         }
     }
 
+    @Test("a call of a task that is cancelled already is not sent")
+    func cancelledBefore() async throws {
+        try await withServer { harness in
+            let client = try harness.client()
+            let _: Text = try await client.unary(EchoService.Methods.inline, Text("x"), .defaults)
+            let task = Task {
+                withUnsafeCurrentTask { $0?.cancel() }
+                let _: Text = try await client.unary(EchoService.Methods.inline, Text("y"), .defaults)
+            }
+            let error = await #expect(throws: RPCError.self) { try await task.value }
+            #expect(error?.code == .cancelled)
+            let _: Text = try await client.unary(EchoService.Methods.inline, Text("z"), .defaults)
+            #expect(harness.service.handled.load(ordering: .relaxed) == 2)
+            await client.shutdown()
+        }
+    }
+
     @Test("an expired call never reaches its handler", arguments: ["Inline", "Hang"])
     func expired(method: String) async throws {
         try await withServer { harness in

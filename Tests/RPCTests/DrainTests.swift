@@ -64,6 +64,28 @@ struct DrainTests {
         }
     }
 
+    @Test("an answer that its peer reads slowly is written whole before the connection closes")
+    func slowReader() async throws {
+        try await withServer { harness in
+            let peer = try await RawPeer.connect(to: harness.endpoint)
+            try await peer.write(Raw.request(1, "Inline", Text("x")))
+            _ = try await peer.frames(1)
+            try await peer.channel.setOption(.autoRead, value: false).get()
+            // More than the sockets hold while nothing is read.
+            peer.post(Raw.request(3, "Blob", Number(4_000_000)))
+            #expect(try await eventually { harness.server.statistics.callsStarted == 2 })
+            let shutdown = Task { await harness.server.shutdown(grace: .seconds(60)) }
+            // Time enough to do what it must not.
+            try await Task.sleep(for: .milliseconds(500))
+            #expect(harness.server.statistics.connectionsClosed["drained"] == nil)
+            try await peer.channel.setOption(.autoRead, value: true).get()
+            peer.channel.read()
+            #expect(try await peer.frames(2).last?.body.count ?? 0 > 4_000_000)
+            await shutdown.value
+            #expect(harness.server.statistics.connectionsClosed["drained"] == 1)
+        }
+    }
+
     @Test("what still runs after the grace period is cancelled")
     func grace() async throws {
         try await withServer { harness in

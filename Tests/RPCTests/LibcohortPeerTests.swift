@@ -8,13 +8,15 @@ import Testing
 struct LibcohortPeerTests {
     static let protocols = ["x1", "ttrpc", "none"]
 
-    /// The C client's test program, built once.
+    private static let build = URL(fileURLWithPath: NSTemporaryDirectory()).appending(
+        path: "rpc-tests-libcohort-\(UUID().uuidString)"
+    )
+
+    /// The C client's test program, built once and removed when the tests end.
     private static let program = Task { () async throws -> URL in
+        atexit { try? FileManager.default.removeItem(at: LibcohortPeerTests.build) }
         let sources = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appending(path: "../../Sources/CohortC").standardized.path
-        let build = URL(fileURLWithPath: NSTemporaryDirectory()).appending(
-            path: "rpc-tests-libcohort-\(UUID().uuidString)"
-        )
         let client = build.appending(path: "check/rpc-client")
         let made = try await run(
             URL(fileURLWithPath: "/usr/bin/env"),

@@ -68,6 +68,21 @@ struct LimitTests {
         }
     }
 
+    @Test("empty metadata entries count too")
+    func emptyMetadata() throws {
+        let server = try EmbeddedServer(limits: ServerLimits())
+        // 512 entries of 32 bytes are 16 KiB.
+        try server.feed(
+            Raw.join([
+                Raw.request(1, "Inline", Text("x"), metadata: Array(repeating: ("", ""), count: 512)),
+                Raw.request(3, "Inline", Text("x"), metadata: Array(repeating: ("", ""), count: 513)),
+            ])
+        )
+        #expect(server.frames().map(\.code) == [0, 8])
+        #expect(server.statistics.snapshot().callsRefusedMetadata == 1)
+        server.finish()
+    }
+
     @Test("more running calls than a connection may have")
     func streams() async throws {
         var limits = ServerLimits()

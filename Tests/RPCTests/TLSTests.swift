@@ -42,6 +42,8 @@ struct TLSTests {
             if mode == .require {
                 let error = await #expect(throws: RPCError.self) { _ = try await call(harness, nil) }
                 #expect(error?.code == .unavailable)
+                #expect(error?.message.contains("client certificate") == true, "\(error?.message ?? "")")
+                #expect(error?.cause != nil)
             } else {
                 let text = try await call(harness, nil)
                 #expect(text.value == "x")
@@ -63,6 +65,7 @@ struct TLSTests {
                 // A certificate of an authority that is not trusted is refused.
                 let error = await #expect(throws: RPCError.self) { _ = try await call(harness, "stranger") }
                 #expect(error?.code == .unavailable)
+                #expect(error?.message.contains("client certificate") == true, "\(error?.message ?? "")")
                 #expect(try await eventually { harness.log.closeReasons.contains("handshake failed") })
             }
         }

@@ -159,7 +159,11 @@ package final class ClientConnection: Sendable {
             case .unary(let call): handler.start(call)
             case .stream(let call): handler.start(call)
             case .cancel(let ticket):
-                guard ticket.streamID != 0 else { continue }
+                guard ticket.streamID != 0 else {
+                    // A task that is cancelled from the start says so before it makes its call.
+                    ticket.isCancelled = true
+                    continue
+                }
                 handler.end(ticket.streamID, RPCError(.cancelled, "the call was cancelled"))
             }
         }

@@ -1,5 +1,5 @@
 import Logging
-import NIOCore
+package import NIOCore
 
 /// Starting calls, writing, timers and the end of a connection.
 extension ClientConnectionHandler {
@@ -7,6 +7,10 @@ extension ClientConnectionHandler {
 
     /// Writes a unary call. The flush comes with the tick's end.
     func start(_ call: UnarySubmission) {
+        if call.ticket?.isCancelled == true {
+            let error = RPCError(.cancelled, "the call was cancelled")
+            return call.completion(.failure(error, isUnprocessed: true))
+        }
         guard let id = machine.nextStreamID() else {
             let error = closeError ?? RPCError(.unavailable, "the connection takes no more calls")
             return call.completion(.failure(error, isUnprocessed: true))
@@ -122,7 +126,7 @@ extension ClientConnectionHandler {
         closeIfLeft()
     }
 
-    func channelWritabilityChanged(context: ChannelHandlerContext) {
+    package func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
         if isWritable { drainOutbox() }
         context.fireChannelWritabilityChanged()
@@ -209,6 +213,7 @@ extension ClientConnectionHandler {
     func close(_ error: RPCError) {
         guard !machine.isClosed else { return }
         machine.close()
+        decoder.clear()
         closeError = error
         timer?.task.cancel()
         timer = nil

@@ -1,5 +1,5 @@
-import Logging
-import NIOCore
+package import Logging
+package import NIOCore
 import NIOSSL
 import NIOTLS
 
@@ -7,21 +7,23 @@ import NIOTLS
 ///
 /// Everything here runs on the connection's event loop. `ClientConnectionStateMachine` decides, `Outbox` brings what tasks
 /// write.
-final class ClientConnectionHandler: ChannelDuplexHandler {
-    typealias InboundIn = ByteBuffer
-    typealias OutboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
+package final class ClientConnectionHandler: ChannelDuplexHandler {
+    package typealias InboundIn = ByteBuffer
+    package typealias OutboundIn = ByteBuffer
+    package typealias OutboundOut = ByteBuffer
 
     let configuration: ClientConfiguration
     let logger: Logger
     var machine: ClientConnectionStateMachine
-    var decoder: FrameDecoder
+    package internal(set) var decoder: FrameDecoder
     var calls = StreamTable<PendingCall>()
     var context: ChannelHandlerContext?
     var outbox: Outbox
+    private var wakeTarget: WakeTarget<ClientConnectionHandler>?
     var outgoing = ByteBuffer()
     var isFlushScheduled = false
     var isInRead = false
+    private var hasReceived = false
     var isWritable = true
     var isReadPaused = false
     var isReadWanted = false
@@ -35,7 +37,7 @@ final class ClientConnectionHandler: ChannelDuplexHandler {
     /// The name the server must bear; nil where it is asked for by its address.
     private let dnsName: String?
 
-    init(configuration: ClientConfiguration, dnsName: String?, logger: Logger, ready: EventLoopPromise<Void>) {
+    package init(configuration: ClientConfiguration, dnsName: String?, logger: Logger, ready: EventLoopPromise<Void>) {
         self.configuration = configuration
         self.dnsName = dnsName
         self.logger = logger
@@ -66,19 +68,25 @@ final class ClientConnectionHandler: ChannelDuplexHandler {
 
     // MARK: Life
 
-    func handlerAdded(context: ChannelHandlerContext) {
+    package func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        let target = WakeTarget(self)
+        wakeTarget = target
+        let bound = NIOLoopBound(target, eventLoop: context.eventLoop)
         let loop = context.eventLoop
-        outbox = Self.makeOutbox(configuration) { loop.execute { bound.value.drainOutbox() } }
+        outbox = Self.makeOutbox(configuration) { loop.execute { bound.value.handler?.drainOutbox() } }
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) {
+    package func handlerRemoved(context: ChannelHandlerContext) {
         close(RPCError(.unavailable, "the connection was closed"))
         self.context = nil
+        wakeTarget?.handler = nil
+        wakeTarget = nil
+        decoder.clear()
+        outgoing = ByteBuffer()
     }
 
-    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case .handshakeCompleted(let chosen) = event as? TLSUserEvent {
             guard serverBearsName(context) else {
                 return close(RPCError(.unavailable, "the server's certificate does not bear the name asked for"))
@@ -104,37 +112,55 @@ final class ClientConnectionHandler: ChannelDuplexHandler {
         return Peer.Identity(certificate).bears(dnsName: dnsName)
     }
 
-    func channelInactive(context: ChannelHandlerContext) {
+    package func channelInactive(context: ChannelHandlerContext) {
         close(RPCError(.unavailable, "the server closed the connection"))
         context.fireChannelInactive()
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
         if case .uncleanShutdown = error as? NIOSSLError, !machine.isHandshaking {
             close(RPCError(.unavailable, "the server closed the connection", cause: error))
         } else if machine.isHandshaking {
             close(RPCError(.unavailable, "the TLS handshake failed", cause: error))
         } else {
-            close(RPCError(.unavailable, "the connection broke", cause: error))
+            close(RPCError(.unavailable, "the connection broke" + hint(error), cause: error))
         }
+    }
+
+    /// In TLS 1.3 the handshake is over for the client before the server has looked at its certificate, so a refusal looks
+    /// like a connection that breaks before the server has said anything.
+    private func hint(_ error: any Error) -> String {
+        if let error = error as? BoringSSLError, case .sslError = error {
+            let text = "\(error)"
+            if text.contains("ALERT_CERTIFICATE_REQUIRED") {
+                return ": the server requires a client certificate; set the client's certificate chain and private key"
+            }
+            if text.contains("ALERT_") {
+                return ": the server refused with a TLS alert; it may require a client certificate that it trusts"
+            }
+        }
+        return hasReceived ? "" : " before the server said anything; it may require a client certificate that it trusts"
     }
 
     // MARK: Reading
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // TLS waits for the peer's goodbye after a close, and what comes until then is of no use.
+        guard !machine.isClosed else { return }
         isInRead = true
+        hasReceived = true
         decoder.append(unwrapInboundIn(data))
         processFrames()
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) {
+    package func channelReadComplete(context: ChannelHandlerContext) {
         isInRead = false
         if machine.isExtended { machine.received(now: .now()) }
         flush()
         context.fireChannelReadComplete()
     }
 
-    func read(context: ChannelHandlerContext) {
+    package func read(context: ChannelHandlerContext) {
         if isReadPaused { isReadWanted = true } else { context.read() }
     }
 
@@ -153,7 +179,7 @@ final class ClientConnectionHandler: ChannelDuplexHandler {
                     "the response of \(header.length) bytes is larger than the limit of \(configuration.maxFrameBytes)"
                 )
                 end(header.streamID, error, cancelling: header.type == .data)
-            case .garbage: close(RPCError(.unavailable, "what the server sent is not ttRPC"))
+            case .garbage: return close(RPCError(.unavailable, "what the server sent is not ttRPC"))
             }
         }
     }

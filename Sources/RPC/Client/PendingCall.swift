@@ -12,11 +12,18 @@ package enum UnaryOutcome {
 /// Names a unary call before it has a stream id, so that it can be cancelled.
 final class CallTicket: Sendable {
     private let state = Atomic<UInt32>(0)
+    private let cancelled = Atomic<Bool>(false)
 
     /// 0 until the call was written.
     var streamID: UInt32 {
         get { state.load(ordering: .acquiring) }
         set { state.store(newValue, ordering: .releasing) }
+    }
+
+    /// Cancelled before it was written: it is not to be sent.
+    var isCancelled: Bool {
+        get { cancelled.load(ordering: .acquiring) }
+        set { cancelled.store(newValue, ordering: .releasing) }
     }
 }
 

@@ -3,7 +3,8 @@ public struct ServerLimits: Sendable, Hashable {
     /// Largest frame, in bytes after its header; 4 MiB, the most that ttRPC allows. A larger one is skipped and answered
     /// RESOURCE_EXHAUSTED.
     public var maxFrameBytes = 4 << 20
-    /// Most bytes of request metadata, keys and values; 16 KiB. More is answered RESOURCE_EXHAUSTED.
+    /// Most bytes of request metadata; 16 KiB. Each entry counts its encoded key and value and 32 bytes more, as in HTTP/2,
+    /// so that empty ones are bounded too. More is answered RESOURCE_EXHAUSTED.
     public var maxMetadataBytes = 16 << 10
     /// Most calls of one connection that run in a task at once; 1,024. More are answered RESOURCE_EXHAUSTED.
     public var maxStreamsPerConnection = 1024

@@ -149,7 +149,19 @@ extension ServerConnectionHandler {
             if isWritable { drainOutbox() }
             return
         }
+        // Closing drops what the channel could not write yet, and it does not say when the last of it has gone.
+        guard bytesPending == 0 else { return checkDrainedLater() }
         close(.drained)
+    }
+
+    /// Looks again soon. The timer for a peer that does not read and the grace period end this.
+    private func checkDrainedLater() {
+        guard !isDrainCheckScheduled, let context else { return }
+        isDrainCheckScheduled = true
+        context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(10)) {
+            self.isDrainCheckScheduled = false
+            self.drainOutbox()
+        }
     }
 
     /// Closes now; calls that run are cancelled.
@@ -179,6 +191,7 @@ extension ServerConnectionHandler {
     func finishClosing(reason: CloseReason) {
         guard !machine.isClosed else { return }
         machine.close()
+        decoder.clear()
         timer?.task.cancel()
         timer = nil
         let error = RPCError(.cancelled, "the connection was closed: \(reason.rawValue)")

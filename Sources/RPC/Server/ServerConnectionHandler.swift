@@ -39,9 +39,10 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     let shared: ServerConnectionContext
     var machine: ServerConnectionStateMachine
     var timers: ConnectionTimers
-    var decoder: FrameDecoder
+    package internal(set) var decoder: FrameDecoder
     var context: ChannelHandlerContext?
     var outbox: Outbox
+    private var wakeTarget: WakeTarget<ServerConnectionHandler>?
     var outgoing = ByteBuffer()
     var calls: [UInt32: SocketCall] = [:]
     var peer = Peer(address: "unknown")
@@ -53,6 +54,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     var isReadWanted = false
     var isWritable = true
     var isInRead = false
+    var isDrainCheckScheduled = false
     var closeReason: CloseReason?
     /// Counted here and added to the shared counters once per batch of reads.
     var callsInBatch = 0
@@ -82,7 +84,9 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
 
     package func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        let target = WakeTarget(self)
+        wakeTarget = target
+        let bound = NIOLoopBound(target, eventLoop: context.eventLoop)
         let loop = context.eventLoop
         outbox = Outbox(
             limits: .init(
@@ -90,15 +94,19 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
                 maxFrameBytes: shared.limits.maxFrameBytes
             ),
             windowStreamID: { _ in 0 },
-            wake: { loop.execute { bound.value.drainOutbox() } }
+            wake: { loop.execute { bound.value.handler?.drainOutbox() } }
         )
         if context.channel.isActive { activate() }
     }
 
     package func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
+        wakeTarget?.handler = nil
+        wakeTarget = nil
         timer?.task.cancel()
         timer = nil
+        decoder.clear()
+        outgoing = ByteBuffer()
     }
 
     package func channelActive(context: ChannelHandlerContext) {
@@ -151,6 +159,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
             // A peer that just goes away without TLS's goodbye is no error worth a line of its own.
             if !handshaking, Self.isDisconnect(error) {
                 closeReason = .peerClosed
+                finishClosing(reason: .peerClosed)
             } else {
                 close(handshaking ? .handshakeFailed : .transportError, error: error)
                 return
@@ -168,6 +177,8 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     // MARK: Reading
 
     package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // TLS waits for the peer's goodbye after a close, and what comes until then is of no use.
+        guard !machine.isClosed else { return }
         isInRead = true
         now = .now()
         decoder.append(unwrapInboundIn(data))
@@ -204,6 +215,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
                 oversize(header)
             case .garbage(let first):
                 close(first == UInt8(ascii: "P") ? .http2 : .notTTRPC, fields: ["first_byte": "\(first)"])
+                break loop
             }
         }
         guard !machine.isClosed else { return }

@@ -36,6 +36,9 @@ package struct FrameDecoder: Sendable {
         }
     }
 
+    /// Lets go of everything; a frame that has begun is forgotten.
+    package mutating func clear() { self = FrameDecoder(maxFrameBytes: maxFrameBytes) }
+
     package mutating func next() -> Step {
         assert(bodyLength == 0, "the body of the frame before was not taken")
         if oversize != nil { return drain() }

@@ -6,7 +6,10 @@ package struct RequestEnvelope {
     package private(set) var method = 0..<0
     package private(set) var payload = 0..<0
     package private(set) var timeoutNanos: Int64 = 0
-    /// Number of metadata entries, and bytes they take.
+    /// What each metadata entry counts beyond its bytes, for the memory that even an empty one takes; the figure is that of
+    /// HTTP/2 (RFC 9113, section 6.5.2).
+    package static let metadataEntryOverhead = 32
+    /// Number of metadata entries, and bytes they count for: their own and ``metadataEntryOverhead`` each.
     package private(set) var metadataCount = 0
     package private(set) var metadataBytes = 0
 
@@ -24,7 +27,7 @@ package struct RequestEnvelope {
             case (4, 0): timeoutNanos = Int64(bitPattern: try reader.varint())
             case (5, 2):
                 metadataCount += 1
-                metadataBytes += try reader.lengthDelimited().count
+                metadataBytes += try reader.lengthDelimited().count + Self.metadataEntryOverhead
             default: try reader.skip(field: field, wire: wire)
             }
         }
