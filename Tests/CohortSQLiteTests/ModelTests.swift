@@ -8,7 +8,7 @@ import Testing
 /// Random operations, restarts and lost tables against a naive model: the engine may differ at no sequence.
 @Suite("Against a model")
 struct ModelTests {
-    static let longRun = ProcessInfo.processInfo.environment["COHORT_LONG_TESTS"] != nil
+    static let longRun = ProcessInfo.processInfo.environment["COHORT_LONG"] == "1"
 
     @Test("Random operations over SQLite", arguments: 0..<(longRun ? 50 : 3))
     func sqlite(seed: Int) async throws {

@@ -47,6 +47,10 @@ final class FaultyStore: Store {
         var appendsUnconfirmed = 0
         /// The next recoveries of the log fail.
         var recoveries = 0
+        /// Scans of customers that still work before they fail; `nil` for all.
+        var scansLeft: Int?
+        /// What the log says it reaches to, instead of the truth.
+        var lastSequence: UInt64?
     }
 
     private let store: any Store
@@ -62,7 +66,15 @@ final class FaultyStore: Store {
     func scanCustomers(
         _ range: ClosedRange<Ordinal>,
         _ body: (Ordinal, UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(StoreError) -> Void
-    ) throws(StoreError) { try store.scanCustomers(range, body) }
+    ) throws(StoreError) {
+        let fails = faults.withLock { faults in
+            guard let left = faults.scansLeft else { return false }
+            faults.scansLeft = max(0, left - 1)
+            return left == 0
+        }
+        if fails { throw .failed("planted: no scan") }
+        try store.scanCustomers(range, body)
+    }
     func readCustomers(
         _ ordinals: [Ordinal],
         _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
@@ -85,7 +97,8 @@ final class FaultyStore: Store {
             return faults.recoveries > 0
         }
         if fails { throw .failed("planted: no recovery") }
-        return try store.recoverLog()
+        let last = try store.recoverLog()
+        return faults.withLock { $0.lastSequence } ?? last
     }
     func readLog(from sequence: UInt64, limit: Int) throws(StoreError) -> [LogRow] {
         try store.readLog(from: sequence, limit: limit)
@@ -110,9 +123,14 @@ func blocking<R: Sendable>(_ body: @escaping @Sendable () throws -> R) async thr
 func started(
     _ store: any Store,
     configuration: EngineConfiguration = .init(),
-    now: @escaping @Sendable () -> Timestamp = { SystemClock.now() }
+    now: @escaping @Sendable () -> Timestamp = { SystemClock.now() },
+    stateChanged: @escaping @Sendable (EngineState) -> Void = { _ in }
 ) async throws -> Engine {
-    let engine = Engine(store: store, configuration: configuration, environment: EngineEnvironment(now: now))
+    let engine = Engine(
+        store: store,
+        configuration: configuration,
+        environment: EngineEnvironment(now: now, stateChanged: stateChanged)
+    )
     try await blocking { try engine.start() }
     return engine
 }

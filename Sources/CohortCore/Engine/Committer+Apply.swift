@@ -46,6 +46,13 @@ extension Committer {
             replace(cohort, &changes)
         case .assignmentsChanged(let assignments):
             changes.assignments += assignments
+            for number in Set(assignments.map(\.cohort)).sorted() {
+                // The rule stays, and so need not be compiled again.
+                var cohort = catalog.cohorts[Int(number)]
+                cohort.updatedAt = entry.time
+                catalog.set(cohort)
+                changes.cohorts.append(cohort)
+            }
         case .customerPut, .customerErased:
             break
         }

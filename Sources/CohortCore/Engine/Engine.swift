@@ -10,6 +10,7 @@ package final class Engine: Sendable {
         var materializer: Worker?
         var readers: WorkerPool?
         var started = false
+        var stopping = false
     }
 
     let shared: EngineShared
@@ -96,13 +97,24 @@ package final class Engine: Sendable {
     }
 
     /// Refuses new writes, finishes those that wait, brings the tables up to date and closes the store. Blocks. Does
-    /// nothing on an engine that did not start.
+    /// nothing on an engine that did not start. One that failed while it ran is stopped too, and stays unreadable.
     package func shutdown() {
-        guard shared.state == .serving || shared.state == .storeUnavailable else { return }
-        shared.state = .stopping
+        let state = shared.state
+        guard state == .serving || state == .storeUnavailable || state == .failed else { return }
+        let running: (Worker, Worker?, WorkerPool?)? = threads.withLock { threads in
+            // A start that failed has left no committer, and closed everything itself.
+            guard !threads.stopping, let committer = threads.committer else { return nil }
+            threads.stopping = true
+            return (committer, threads.materializer, threads.readers)
+        }
+        guard let (committer, materializer, readers) = running else { return }
+        while true {
+            let state = shared.state
+            guard state == .serving || state == .storeUnavailable else { break }
+            shared.move(from: state, to: .stopping)
+        }
         shared.queue.close()
-        let (committer, materializer, readers) = threads.withLock { ($0.committer, $0.materializer, $0.readers) }
-        committer?.join()
+        committer.join()
         shared.pending.stop()
         materializer?.join()
         shared.waiters.close()

@@ -84,12 +84,17 @@ package struct EngineEnvironment: Sendable {
     package var now: @Sendable () -> Timestamp
     /// Takes the engine's events; must not block.
     package var log: @Sendable (EngineEvent) -> Void
+    /// Told the engine's new state after every change, on whichever thread made it, with no lock held; must not block.
+    /// Two changes that follow closely may be told out of order: `Engine.status` has the state that holds.
+    package var stateChanged: @Sendable (EngineState) -> Void
 
     package init(
         now: @escaping @Sendable () -> Timestamp = { SystemClock.now() },
-        log: @escaping @Sendable (EngineEvent) -> Void = { _ in }
+        log: @escaping @Sendable (EngineEvent) -> Void = { _ in },
+        stateChanged: @escaping @Sendable (EngineState) -> Void = { _ in }
     ) {
         self.now = now
         self.log = log
+        self.stateChanged = stateChanged
     }
 }

@@ -12,7 +12,7 @@ final class EngineShared: Sendable {
 
     /// What can have a problem of its own.
     enum Part: String, Sendable, CaseIterable {
-        case log, tables, rules, start
+        case log, tables, folding, rules, start
     }
 
     struct Figures: Sendable {
@@ -45,7 +45,7 @@ final class EngineShared: Sendable {
         self.store = store
         self.configuration = configuration
         self.environment = environment
-        index = MembershipIndex(maximumCohorts: configuration.maximumCohorts)
+        index = MembershipIndex(expectedCohorts: configuration.maximumCohorts)
         pending = PendingRecords(
             flushRows: configuration.materializeRows,
             maximumBytes: configuration.maximumPendingBytes
@@ -55,16 +55,20 @@ final class EngineShared: Sendable {
 
     var state: EngineState {
         get { EngineState(rawValue: stateValue.load(ordering: .acquiring)) ?? .failed }
-        set { stateValue.store(newValue.rawValue, ordering: .releasing) }
+        set {
+            let old = stateValue.exchange(newValue.rawValue, ordering: .acquiringAndReleasing)
+            if old != newValue.rawValue { environment.stateChanged(newValue) }
+        }
     }
 
     /// Moves on unless another state has come between.
     func move(from: EngineState, to: EngineState) {
-        _ = stateValue.compareExchange(
+        let (exchanged, _) = stateValue.compareExchange(
             expected: from.rawValue,
             desired: to.rawValue,
             ordering: .acquiringAndReleasing
         )
+        if exchanged { environment.stateChanged(to) }
     }
 
     /// Throws while reads cannot be answered.

@@ -6,42 +6,64 @@ struct Materializer: Sendable {
 
     /// Runs until there is nothing left after a stop, or the store fails then.
     func run() {
-        let seconds = Double(shared.configuration.materializeInterval) / 1_000
+        // Whoever waits for room would wait for ever once nobody makes any. What is not written then is in the log.
+        defer { shared.pending.stop() }
+        let interval = shared.configuration.materializeInterval
         var pass: FoldPass?
+        var foldFailures = 0
+        var foldDue = ContinuousClock.now
         while true {
-            if pass == nil { pass = FoldPass(shared) }
+            if pass == nil, ContinuousClock.now >= foldDue { pass = FoldPass(shared) }
             if let step = pass, !shared.pending.isStopped {
                 // Folding goes on between the batches, which come first.
                 if let generation = shared.pending.takeNow(), !flush(generation) { return }
-                guard write(step.nextBatch) else { return }
-                pass = step.advanced()
+                do throws(StoreError) {
+                    if let batch = try step.nextBatch() { try apply(batch) }
+                    pass = step.advanced()
+                    if pass == nil {
+                        foldFailures = 0
+                        shared.setProblem(.folding, nil)
+                    }
+                } catch {
+                    // Folding can wait, the tables cannot: they go on, and a new pass begins later.
+                    pass = nil
+                    foldDue = .now + .milliseconds(interval << min(foldFailures, 6))
+                    foldFailures += 1
+                    shared.setProblem(.folding, error.message)
+                    shared.log(.error, "having records take in bulk changes failed", [("error", error.message)])
+                }
             } else {
-                guard let generation = shared.pending.takeForFlush(seconds: seconds) else { return }
-                guard flush(generation) else { return }
+                switch shared.pending.takeForFlush(seconds: Double(interval) / 1_000) {
+                case .flush(let generation): guard flush(generation) else { return }
+                case .nothing: break
+                case .end: return
+                }
             }
         }
     }
 
     private func flush(_ generation: PendingRecords.Generation) -> Bool {
-        let batch = generation.batch()
-        guard write({ () throws(StoreError) in batch }) else { return false }
+        guard write(generation.batch()) else { return false }
         shared.pending.flushed()
         return true
     }
 
+    private func apply(_ batch: MaterializedBatch) throws(StoreError) {
+        try shared.store.apply(batch)
+        shared.figures.withLock {
+            $0.appliedSequence = batch.appliedSequence
+            $0.appliedTime = batch.appliedTime
+            $0.nextOrdinal = batch.nextOrdinal
+            $0.problems[.tables] = nil
+        }
+    }
+
     /// Tries until it works. What is not written is in the log: giving up at a stop loses nothing.
-    private func write(_ make: () throws(StoreError) -> MaterializedBatch?) -> Bool {
+    private func write(_ batch: MaterializedBatch) -> Bool {
         var backoff = 0.05
         while true {
             do throws(StoreError) {
-                guard let batch = try make() else { return true }
-                try shared.store.apply(batch)
-                shared.figures.withLock {
-                    $0.appliedSequence = batch.appliedSequence
-                    $0.appliedTime = batch.appliedTime
-                    $0.nextOrdinal = batch.nextOrdinal
-                    $0.problems[.tables] = nil
-                }
+                try apply(batch)
                 return true
             } catch {
                 shared.setProblem(.tables, error.message)

@@ -1,4 +1,3 @@
-import Dispatch
 import Synchronization
 
 /// Runs one rule over every customer: those of the tables, and those that the tables do not hold yet.
@@ -59,7 +58,7 @@ struct MembershipBuilder {
         shared.merge(waiting)
         let ranges = OrdinalRanges.split(nextOrdinal, parts: threads * 4)
         guard !ranges.isEmpty else { return try shared.take() }
-        DispatchQueue.concurrentPerform(iterations: ranges.count) { i in
+        Worker.perform(iterations: ranges.count, threads: threads) { i in
             do throws(StoreError) {
                 shared.merge(try scan(ranges[i], rule))
             } catch {

@@ -42,6 +42,10 @@ final class Monitor<State>: @unchecked Sendable {
 
 /// A thread that can be waited for.
 final class Worker: Sendable {
+    /// Evaluating a rule of the greatest nesting takes up to 512 KiB when optimised, and several times that in a debug or
+    /// sanitised build, whose frames are large. Only what is touched is ever backed by memory.
+    static let stackBytes = 8 << 20
+
     private let finished = Monitor(false)
 
     init(name: String, _ body: @escaping @Sendable () -> Void) {
@@ -50,12 +54,30 @@ final class Worker: Sendable {
             finished.update { $0 = true }
         }
         thread.name = name
-        // Evaluating a rule of the greatest nesting takes up to 512 KiB.
-        thread.stackSize = 4 << 20
+        thread.stackSize = Self.stackBytes
         thread.start()
     }
 
     func join() { _ = finished.wait { $0 ? true : nil } }
+
+    /// Runs `body` for 0..<`iterations` on up to `threads` threads, and returns when all are done. Unlike Dispatch's
+    /// threads, whose stacks are small, these may evaluate rules.
+    static func perform(iterations: Int, threads: Int, _ body: @escaping @Sendable (Int) -> Void) {
+        let next = Monitor(0)
+        let workers = (0..<max(1, min(threads, iterations))).map { _ in
+            Worker(name: "cohort-scan") {
+                while true {
+                    let i = next.update { (n: inout Int) -> Int in
+                        defer { n += 1 }
+                        return n
+                    }
+                    guard i < iterations else { return }
+                    body(i)
+                }
+            }
+        }
+        for worker in workers { worker.join() }
+    }
 }
 
 /// A few threads that run blocking store reads for tasks.

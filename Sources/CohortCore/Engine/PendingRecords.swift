@@ -82,30 +82,35 @@ final class PendingRecords: Sendable {
         state.update { $0.active.add(changes) }
     }
 
-    /// Holds the committer back while more waits than memory is set aside for.
+    /// Holds the committer back while more waits than memory is set aside for, whatever the materialiser is busy with.
     func waitForRoom() {
         _ = state.wait { state -> Bool? in
-            state.active.bytes < self.maximumBytes || state.flushing == nil || state.stopped ? true : nil
+            state.active.bytes < self.maximumBytes || state.stopped ? true : nil
         }
     }
 
     // MARK: The materialiser's side
 
-    /// Waits until there is enough to write, or any for `seconds`, and takes it; `nil` once stopped and empty. What is
-    /// taken still counts as pending until `flushed`.
-    func takeForFlush(seconds: Double) -> Generation? {
-        func ready(_ state: inout State) -> Generation?? {
-            if state.stopped, state.active.isEmpty { return .some(nil) }
-            guard !state.active.isEmpty,
-                state.stopped || state.drain || state.active.customers.count >= flushRows
-                    || state.active.bytes >= maximumBytes
-            else { return nil }
-            return .some(state.beginFlush())
+    /// What there is to do for the materialiser.
+    enum Due {
+        case flush(Generation)
+        case nothing
+        /// Stopped, and everything has been taken.
+        case end
+    }
+
+    /// Waits until there is enough to write, or for `seconds`, and takes what there is. What is taken still counts as
+    /// pending until `flushed`.
+    func takeForFlush(seconds: Double) -> Due {
+        _ = state.wait(seconds: seconds) { state -> Bool? in
+            if state.active.isEmpty { return state.stopped ? true : nil }
+            return state.stopped || state.drain || state.active.customers.count >= flushRows
+                || state.active.bytes >= maximumBytes ? true : nil
         }
-        while true {
-            if let taken = state.wait(seconds: seconds, until: ready) { return taken }
-            let aged: Generation? = state.update { $0.active.isEmpty ? nil : $0.beginFlush() }
-            if let aged { return aged }
+        // An update, so that who waits for room wakes.
+        return state.update { state in
+            if !state.active.isEmpty { return .flush(state.beginFlush()) }
+            return state.stopped ? .end : .nothing
         }
     }
 

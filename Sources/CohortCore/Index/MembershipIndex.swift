@@ -76,7 +76,7 @@ final class MembershipIndex: @unchecked Sendable {
     let customers = IdentifierDirectory()
     private let cohortIDs = IdentifierDirectory()
     private let view: View
-    private let capacity: Int
+    private var capacity: Int
     private(set) var bitmaps: [CohortBitmaps] = []
 
     /// What reads go through: nothing in it is counted.
@@ -84,22 +84,25 @@ final class MembershipIndex: @unchecked Sendable {
         struct State {
             var cohortCount = 0
             var sequence: UInt64 = 0
+            /// Replaced by a larger one when full, with the readers out.
+            var slots: UnsafeMutablePointer<CohortSlot>
         }
 
         let customers: IdentifierDirectory.Reader
         let cohortIDs: IdentifierDirectory.Reader
-        let slots: UnsafeMutablePointer<CohortSlot>
         let state: UnsafeMutablePointer<State>
+
+        var slots: UnsafeMutablePointer<CohortSlot> { state.pointee.slots }
     }
 
-    init(maximumCohorts: Int) {
-        capacity = maximumCohorts
+    /// - Parameter expectedCohorts: how many there is room for at first; more make it grow.
+    init(expectedCohorts: Int) {
+        capacity = max(expectedCohorts, 1)
         let state = UnsafeMutablePointer<View.State>.allocate(capacity: 1)
-        state.initialize(to: View.State())
+        state.initialize(to: View.State(slots: .allocate(capacity: capacity)))
         view = View(
             customers: customers.reader,
             cohortIDs: cohortIDs.reader,
-            slots: .allocate(capacity: maximumCohorts),
             state: state
         )
     }
@@ -307,8 +310,16 @@ extension MembershipIndex {
     /// Splits what has filled, beside the readers. Due after every few hundred new customers.
     func maintain() { customers.splitFullSegments { swap in lock.withWriteLock { swap() } } }
 
+    /// Readers must be out. There may be more cohorts than are allowed by now: the limit refuses new ones alone.
     func add(_ cohort: CohortRecord) {
-        precondition(Int(cohort.number) == cohortCount && cohortCount < capacity, "cohorts are numbered without gaps")
+        precondition(Int(cohort.number) == cohortCount, "cohorts are numbered without gaps")
+        if cohortCount == capacity {
+            capacity *= 2
+            let larger = UnsafeMutablePointer<CohortSlot>.allocate(capacity: capacity)
+            larger.moveInitialize(from: slots, count: cohortCount)
+            slots.deallocate()
+            view.state.pointee.slots = larger
+        }
         var id = cohort.id
         id.withUTF8 { cohortIDs.insert(UnsafeRawBufferPointer($0), ordinal: cohort.number) }
         let owned = CohortBitmaps()
