@@ -64,12 +64,13 @@ enum CohortServer {
             )
         }
         let engineLogger = Logger(label: "cohort.engine")
+        let health = ServiceHealth()
         let engine = Engine(
             store: SQLiteStore(directory: settings.dataDirectory),
             configuration: settings.engine,
-            environment: EngineEnvironment(log: { engineLogger.log($0) })
+            environment: EngineEnvironment(log: { engineLogger.log($0) }, stateChanged: { health.engine(is: $0) })
         )
-        let rpc = RPCService(settings: settings, engine: engine, logger: Logger(label: "cohort.rpc"))
+        let rpc = RPCService(settings: settings, engine: engine, health: health, logger: Logger(label: "cohort.rpc"))
         // It logs the services themselves at debug, which tells an operator nothing.
         var lifecycleLogger = Logger(label: "cohort.lifecycle")
         lifecycleLogger.logLevel = max(settings.logLevel, .info)
@@ -78,7 +79,7 @@ enum CohortServer {
             configuration: ServiceGroupConfiguration(
                 services: [
                     .init(
-                        service: EngineService(engine: engine, health: rpc.health, logger: engineLogger),
+                        service: EngineService(engine: engine, logger: engineLogger),
                         failureTerminationBehavior: .gracefullyShutdownGroup
                     ),
                     .init(service: rpc, failureTerminationBehavior: .gracefullyShutdownGroup),

@@ -1,13 +1,11 @@
 import CohortCore
 import Foundation
 import Logging
-import RPC
 import ServiceLifecycle
 
 /// The engine's life: loads at start, while the server already listens, and closes the store at the end.
 struct EngineService: Service {
     let engine: Engine
-    let health: HealthService
     let logger: Logger
 
     /// - Throws: What refuses the start, with directions.
@@ -22,7 +20,6 @@ struct EngineService: Service {
                 "seconds": "\(begin.duration(to: .now) / .seconds(1))",
             ]
         )
-        health.setAll(.serving)
         try? await gracefulShutdown()
         await onThread("cohort-stop") { engine.shutdown() }
         logger.info("the store is closed")

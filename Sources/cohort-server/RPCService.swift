@@ -10,27 +10,20 @@ import UnixSignals
 
 /// The RPC side: listens from the start, answers, drains at the end.
 struct RPCService: Service {
-    let health: HealthService
+    private let health: ServiceHealth
     private let server: Server
     private let drain: Duration
     private let listen: Endpoint
     private let logger: Logger
 
-    init(settings: ServerSettings, engine: Engine, logger: Logger) {
-        let health = HealthService(services: [
-            MembershipServiceMethods.service, CustomerServiceMethods.service, CohortServiceMethods.service,
-            OperationsServiceMethods.service,
-        ])
-        health.setAll(.notServing)
-        // It answers in every state.
-        health.set(.serving, for: OperationsServiceMethods.service)
+    init(settings: ServerSettings, engine: Engine, health: ServiceHealth, logger: Logger) {
         server = Server(
             configuration: ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits),
             services: [
                 MembershipService(engine: engine), CustomerService(engine: engine),
                 CohortAdministration(engine: engine),
                 OperationsService(engine: engine, startedAt: SystemClock.now(), residentBytes: residentBytes),
-                health,
+                health.service,
             ],
             interceptors: [LoggingInterceptor(logger: logger), DeadlineInterceptor()],
             eventLoopGroup: MultiThreadedEventLoopGroup(numberOfThreads: settings.threads),
@@ -53,7 +46,7 @@ struct RPCService: Service {
                 try? await server.run()
             } onCancelOrGracefulShutdown: {
                 logger.info("draining", metadata: ["seconds": "\(drain / .seconds(1))"])
-                health.setAll(.notServing)
+                health.drain()
                 Task { await server.shutdown(grace: drain) }
             }
             group.cancelAll()
