@@ -133,7 +133,8 @@ struct LibcohortPeerTests {
             let answer = try await call(
                 harness,
                 alpn,
-                options: ["--timeout", "0.2"],
+                // Long enough to reach the handler on a busy machine: an expired call would not.
+                options: ["--timeout", "4"],
                 "unary",
                 EchoService.Methods.hang,
                 [Text("late")]
