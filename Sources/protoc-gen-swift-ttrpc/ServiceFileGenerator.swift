@@ -79,9 +79,13 @@ struct ServiceFileGenerator {
         line()
         block("extension \(name)Handler") { this in
             this.line("/// Registers every method of the service.")
-            this.block("\(access)func register(with router: inout Router)") { $0.line("registerMethods(with: &router)") }
+            this.block("\(access)func register(with router: inout Router)") {
+                $0.line("registerMethods(with: &router)")
+            }
             this.line()
-            this.line("/// What `register(with:)` does unless the handler has one of its own, which may call this first.")
+            this.line(
+                "/// What `register(with:)` does unless the handler has one of its own, which may call this first."
+            )
             this.block("\(access)func registerMethods(with router: inout Router)") { this in
                 for method in methods {
                     this.line(
