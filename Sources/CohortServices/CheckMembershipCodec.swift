@@ -40,23 +40,28 @@ package enum CheckMembershipCodec {
 
     /// Appends an answer, in the order and form in which SwiftProtobuf writes it.
     package static func write(_ answer: MembershipAnswer, to buffer: inout ByteBuffer) {
-        buffer.writeInteger(UInt8(1 << 3))
-        buffer.writeInteger(membership(answer.membership))
-        if let member = answer.member {
-            buffer.writeInteger(UInt8(2 << 3))
-            buffer.writeInteger(UInt8(member ? 1 : 0))
-        }
-        buffer.writeInteger(UInt8(3 << 3))
-        buffer.writeInteger(reason(answer.reason))
-        if answer.sequence != 0 {
-            buffer.writeInteger(UInt8(4 << 3))
-            buffer.writeVarint(answer.sequence)
-        }
-        if answer.cohortVersion != 0 {
-            buffer.writeInteger(UInt8(5 << 3))
-            buffer.writeVarint(UInt64(answer.cohortVersion))
+        buffer.append(atMost: largestAnswer) { writer in
+            writer.byte(1 << 3)
+            writer.byte(membership(answer.membership))
+            if let member = answer.member {
+                writer.byte(2 << 3)
+                writer.byte(member ? 1 : 0)
+            }
+            writer.byte(3 << 3)
+            writer.byte(reason(answer.reason))
+            if answer.sequence != 0 {
+                writer.byte(4 << 3)
+                writer.varint(answer.sequence)
+            }
+            if answer.cohortVersion != 0 {
+                writer.byte(5 << 3)
+                writer.varint(UInt64(answer.cohortVersion))
+            }
         }
     }
+
+    /// Bytes of the longest answer: three fields of one byte, a varint of ten and one of five, a tag before each.
+    private static let largestAnswer = 3 * 2 + 1 + 10 + 1 + 5
 
     private static func membership(_ membership: Membership) -> UInt8 {
         switch membership {

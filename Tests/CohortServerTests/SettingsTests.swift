@@ -116,3 +116,15 @@ struct DevelopmentCertificatesTests {
         }
     }
 }
+
+@Suite("Processors")
+struct ProcessorsTests {
+    @Test("the mask of the processors that the process is pinned to")
+    func mask() {
+        #expect(Processors.allowed(inStatus: "Name:\tx\nCpus_allowed:\t3\nCpus_allowed_list:\t0-1\n") == 2)
+        #expect(Processors.allowed(inStatus: "Cpus_allowed:\tff,00000001\n") == 9)
+        #expect(Processors.allowed(inStatus: "Cpus_allowed:\t0\n") == nil)
+        #expect(Processors.allowed(inStatus: "Name:\tx\n") == nil)
+        #expect(Processors.available >= 1)
+    }
+}

@@ -10,7 +10,6 @@ public protocol CallKey {
 /// One call as the server sees it: what interceptors and handlers are told.
 public final class ServerCall: Sendable {
     private struct State {
-        var deadline: NIODeadline?
         var responseMetadata = Metadata()
         // The first attached value has a place of its own, so that one interceptor's value costs no array.
         var first: (ObjectIdentifier, any Sendable)?
@@ -29,7 +28,13 @@ public final class ServerCall: Sendable {
     /// Size of the first request message, in bytes.
     public let requestBytes: Int
     private let cancelled = Atomic<Bool>(false)
-    private let state: Mutex<State>
+    /// Uptime in nanoseconds, `noDeadline` for none.
+    private let deadlineNanoseconds: Atomic<UInt64>
+    /// Whether anything was put into `state`: most calls never lock it.
+    private let isStateUsed = Atomic<Bool>(false)
+    private let state = Mutex(State())
+
+    private static let noDeadline = UInt64.max
 
     package init(
         method: Method,
@@ -46,7 +51,7 @@ public final class ServerCall: Sendable {
         self.peer = peer
         self.receivedAt = receivedAt
         self.requestBytes = requestBytes
-        self.state = Mutex(State(deadline: deadline))
+        deadlineNanoseconds = Atomic(deadline?.uptimeNanoseconds ?? Self.noDeadline)
     }
 
     /// Makes a call that no transport carries; for tests of interceptors and handlers.
@@ -75,7 +80,10 @@ public final class ServerCall: Sendable {
     public var isKnownMethod: Bool { method.isKnown }
 
     /// When the caller stops waiting; nil where it never does.
-    public var deadline: NIODeadline? { state.withLock { $0.deadline } }
+    public var deadline: NIODeadline? {
+        let nanoseconds = deadlineNanoseconds.load(ordering: .relaxed)
+        return nanoseconds == Self.noDeadline ? nil : .uptimeNanoseconds(nanoseconds)
+    }
 
     /// What is left until the deadline, never negative; nil where there is none. Pass it on to the next hop.
     public var timeRemaining: Duration? {
@@ -86,7 +94,7 @@ public final class ServerCall: Sendable {
 
     /// Moves the deadline nearer; a later one is ignored.
     public func shortenDeadline(to new: NIODeadline) {
-        state.withLock { $0.deadline = Swift.min($0.deadline ?? new, new) }
+        deadlineNanoseconds.min(new.uptimeNanoseconds, ordering: .relaxed)
     }
 
     /// Whether the caller is gone or has given up. Handlers that run in a task have it cancelled as well.
@@ -96,13 +104,17 @@ public final class ServerCall: Sendable {
 
     /// Metadata for the response; sent where the peer can receive it (`ttrpc-x1`), dropped elsewhere.
     public var responseMetadata: Metadata {
-        get { state.withLock { $0.responseMetadata } }
-        set { state.withLock { $0.responseMetadata = newValue } }
+        get { isStateUsed.load(ordering: .acquiring) ? state.withLock { $0.responseMetadata } : Metadata() }
+        set {
+            isStateUsed.store(true, ordering: .releasing)
+            state.withLock { $0.responseMetadata = newValue }
+        }
     }
 
     /// The value attached under a key.
     public subscript<Key: CallKey>(key: Key.Type) -> Key.Value? {
         get {
+            guard isStateUsed.load(ordering: .acquiring) else { return nil }
             let id = ObjectIdentifier(key)
             return state.withLock { state in
                 if let first = state.first, first.0 == id { return first.1 as? Key.Value }
@@ -111,6 +123,7 @@ public final class ServerCall: Sendable {
         }
         set {
             let id = ObjectIdentifier(key)
+            isStateUsed.store(true, ordering: .releasing)
             state.withLock { state in
                 if state.first == nil || state.first?.0 == id {
                     state.first = newValue.map { (id, $0) }

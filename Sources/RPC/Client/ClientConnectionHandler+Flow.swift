@@ -150,7 +150,7 @@ extension ClientConnectionHandler {
 
     func schedule() {
         guard let context, !machine.isClosed else { return }
-        guard let next = [nextDeadline, machine.nextKeepalive].compactMap({ $0 }).min() else { return }
+        guard let next = NIODeadline.earliest(nextDeadline, machine.nextKeepalive) else { return }
         if let timer, timer.at <= next { return }
         timer?.task.cancel()
         let task = context.eventLoop.assumeIsolated().scheduleTask(deadline: next) { self.timerFired() }

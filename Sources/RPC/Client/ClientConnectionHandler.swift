@@ -14,13 +14,14 @@ package final class ClientConnectionHandler: ChannelDuplexHandler {
 
     let configuration: ClientConfiguration
     let logger: Logger
-    var machine: ClientConnectionStateMachine
-    package internal(set) var decoder: FrameDecoder
-    var calls = StreamTable<PendingCall>()
-    var context: ChannelHandlerContext?
+    // As in the server's handler: reached from one event loop, and never while it is being changed.
+    @exclusivity(unchecked) var machine: ClientConnectionStateMachine
+    @exclusivity(unchecked) package internal(set) var decoder: FrameDecoder
+    @exclusivity(unchecked) var calls = StreamTable<PendingCall>()
+    @exclusivity(unchecked) var context: ChannelHandlerContext?
     var outbox: Outbox
     private var wakeTarget: WakeTarget<ClientConnectionHandler>?
-    var outgoing = ByteBuffer()
+    @exclusivity(unchecked) var outgoing = ByteBuffer()
     var isFlushScheduled = false
     var isInRead = false
     private var hasReceived = false
@@ -151,6 +152,7 @@ package final class ClientConnectionHandler: ChannelDuplexHandler {
         hasReceived = true
         decoder.append(unwrapInboundIn(data))
         processFrames()
+        decoder.releaseConsumed()
     }
 
     package func channelReadComplete(context: ChannelHandlerContext) {

@@ -79,25 +79,28 @@ package struct ConnectionTimers: Sendable {
         unwritableSince = isWritable ? nil : (unwritableSince ?? now)
     }
 
-    private var deadlines: [(NIODeadline, CloseReason)] {
-        var all: [(NIODeadline, CloseReason)] = []
-        if let since = handshakeSince, let limit = limits.handshake { all.append((since + limit, .handshakeTimeout)) }
-        if let since = partialSince, let limit = limits.partialFrame {
-            all.append((since + limit, .partialFrameTimeout))
+    /// What runs out first, and when. Asked for after every read, so it makes no array of them.
+    private var first: (at: NIODeadline, reason: CloseReason)? {
+        var first: (at: NIODeadline, reason: CloseReason)?
+        func consider(_ since: NIODeadline?, _ limit: TimeAmount?, _ reason: CloseReason) {
+            guard let since, let limit else { return }
+            let at = since + limit
+            if first.map({ at < $0.at }) ?? true { first = (at, reason) }
         }
-        if let since = idleSince, let limit = limits.idle { all.append((since + limit, .idleTimeout)) }
-        if let since = unwritableSince, let limit = limits.unwritable {
-            all.append((since + limit, .unwritableTimeout))
-        }
-        return all
+        consider(handshakeSince, limits.handshake, .handshakeTimeout)
+        consider(partialSince, limits.partialFrame, .partialFrameTimeout)
+        consider(idleSince, limits.idle, .idleTimeout)
+        consider(unwritableSince, limits.unwritable, .unwritableTimeout)
+        return first
     }
 
     /// When to look again.
-    package var next: NIODeadline? { deadlines.map(\.0).min() }
+    package var next: NIODeadline? { first?.at }
 
     /// What has run out, the longest overdue first.
     package func expired(now: NIODeadline) -> CloseReason? {
-        deadlines.filter { $0.0 <= now }.min { $0.0 < $1.0 }?.1
+        guard let first, first.at <= now else { return nil }
+        return first.reason
     }
 }
 
@@ -106,5 +109,13 @@ extension TimeAmount {
         let (seconds, attoseconds) = duration.components
         let (nanos, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
         self = overflow ? .nanoseconds(.max / 2) : .nanoseconds(nanos + attoseconds / 1_000_000_000)
+    }
+}
+
+extension NIODeadline {
+    /// The one that comes first, of those there are.
+    static func earliest(_ a: NIODeadline?, _ b: NIODeadline?) -> NIODeadline? {
+        guard let a, let b else { return a ?? b }
+        return min(a, b)
     }
 }

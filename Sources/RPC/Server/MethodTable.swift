@@ -1,9 +1,17 @@
+import Foundation
+
 /// Finds methods by the bytes of their names, without making strings of them.
 package struct MethodTable: Sendable {
-    private struct Entry {
-        let service: [UInt8]
-        let name: [UInt8]
-        let method: Method
+    /// A method under its names.
+    package struct Entry: Sendable {
+        fileprivate let service: [UInt8]
+        fileprivate let name: [UInt8]
+        package let method: Method
+
+        @inline(__always)
+        package func isNamed(_ service: UnsafeRawBufferPointer, _ name: UnsafeRawBufferPointer) -> Bool {
+            self.service.elementsEqualBytes(service) && self.name.elementsEqualBytes(name)
+        }
     }
 
     private var buckets: [[Entry]]
@@ -30,25 +38,17 @@ package struct MethodTable: Sendable {
     }
 
     /// The method of these names.
-    package func find(_ service: UnsafeRawBufferPointer, _ name: UnsafeRawBufferPointer) -> Method? {
-        for entry in buckets[bucket(service, name)]
-        where entry.service.elementsEqualBytes(service) && entry.name.elementsEqualBytes(name) {
-            return entry.method
-        }
-        return nil
+    package func find(_ service: UnsafeRawBufferPointer, _ name: UnsafeRawBufferPointer) -> Entry? {
+        buckets[bucket(service, name)].first { $0.isNamed(service, name) }
     }
 }
 
 extension [UInt8] {
     fileprivate func elementsEqualBytes(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        guard count == bytes.count else { return false }
+        guard count == bytes.count, let base = bytes.baseAddress else { return isEmpty && bytes.isEmpty }
         return withUnsafeBytes { own in
-            var index = 0
-            while index < own.count {
-                if own[index] != bytes[index] { return false }
-                index += 1
-            }
-            return true
+            guard let mine = own.baseAddress else { return true }
+            return memcmp(mine, base, own.count) == 0
         }
     }
 }

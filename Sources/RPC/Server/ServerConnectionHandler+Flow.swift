@@ -93,8 +93,7 @@ extension ServerConnectionHandler {
     /// Sees to it that the timer fires by the next time something may be overdue.
     func schedule() {
         guard let context, !machine.isClosed else { return }
-        let next = [timers.next, nextCallDeadline].compactMap { $0 }.min()
-        guard let next else { return }
+        guard let next = NIODeadline.earliest(timers.next, nextCallDeadline) else { return }
         if let timer, timer.at <= next { return }
         timer?.task.cancel()
         let task = context.eventLoop.assumeIsolated().scheduleTask(deadline: next) { self.timerFired() }

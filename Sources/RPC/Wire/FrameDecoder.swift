@@ -36,6 +36,13 @@ package struct FrameDecoder: Sendable {
         }
     }
 
+    /// Lets go of memory that has been read to its end, so that who handed it over can use it again.
+    package mutating func releaseConsumed() {
+        if buffer.readableBytes == 0 { buffer = Self.empty }
+    }
+
+    private static let empty = ByteBuffer()
+
     /// Lets go of everything; a frame that has begun is forgotten.
     package mutating func clear() { self = FrameDecoder(maxFrameBytes: maxFrameBytes) }
 
@@ -93,7 +100,7 @@ package struct FrameDecoder: Sendable {
         let length = bodyLength
         let result: Result<R, E> = buffer.withUnsafeReadableBytes { bytes in
             do throws(E) {
-                return .success(try read(UnsafeRawBufferPointer(rebasing: bytes.prefix(length))))
+                return .success(try read(UnsafeRawBufferPointer(start: bytes.baseAddress, count: length)))
             } catch {
                 return .failure(error)
             }

@@ -56,6 +56,14 @@ extension ByteBuffer {
     package mutating func endResponse(from start: Int, metadata: Metadata, maxFrameBytes: Int) -> Bool {
         let payloadStart = start + Self.responsePreamble
         let count = writerIndex - payloadStart
+        if count > 0, count < 0x80, metadata.isEmpty, maxFrameBytes >= 0x82 {
+            // Nearly every answer: both lengths are filled in at once.
+            withVeryUnsafeMutableBytes { bytes in
+                bytes.storeBytes(of: UInt32(count + 2).bigEndian, toByteOffset: start, as: UInt32.self)
+                bytes.storeBytes(of: UInt8(count), toByteOffset: payloadStart - 1, as: UInt8.self)
+            }
+            return true
+        }
         if count == 0 {
             moveWriterIndex(to: start + FrameHeader.byteCount)
         } else if count < 0x80 {

@@ -29,7 +29,7 @@ struct ServerSettings: Sendable {
         drain = try reader.seconds("drain.seconds")
         let threads = try reader.whole("threads")
         // Of the processors that the process may run on: more loops than those only take turns.
-        self.threads = threads > 0 ? threads : max(1, ProcessInfo.processInfo.activeProcessorCount)
+        self.threads = threads > 0 ? threads : Processors.available
         limits = try Self.limits(reader)
         engine = try Self.engine(reader)
         if isDevelopment {
