@@ -44,6 +44,7 @@ let package = Package(
         ),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
@@ -61,11 +62,13 @@ let package = Package(
             name: "RPC",
             dependencies: nio + [
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             swiftSettings: settings
         ),
-        .target(name: "CohortCore", dependencies: ["CEL"], swiftSettings: settings),
+        .target(name: "CPrefetch"),
+        .target(name: "CohortCore", dependencies: ["CEL", "CPrefetch"], swiftSettings: settings),
         .target(
             name: "CohortSQLite",
             dependencies: [
@@ -151,6 +154,7 @@ let package = Package(
             dependencies: nio + [
                 "RPC",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "X509", package: "swift-certificates"),

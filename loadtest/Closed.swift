@@ -26,12 +26,14 @@ extension LoadTest {
         @Option(help: "How many customers were seeded.") var customers = 1_000_000
         @Option(help: "Bytes of an id: 15 or 36.") var idBytes = 36
         @Option(help: "The cohort that was seeded.") var cohort = "LOADTEST"
+        @Option(help: "Customers in one BatchCheckMembership, 1 to 10000; 0 sends CheckMembership.") var batch = 0
         @Flag(help: "Print one line of JSON.") var json = false
 
         func validate() throws {
             guard (1...10_000).contains(connections), (1...10_000).contains(inFlight) else {
                 throw ValidationError("--connections and --in-flight take 1 to 10000")
             }
+            guard (0...10_000).contains(batch) else { throw ValidationError("--batch takes 0 to 10000") }
             guard (0.1...3_600).contains(duration), (0...600).contains(warmup) else {
                 throw ValidationError("--duration takes 0.1 to 3600 seconds, --warmup 0 to 600")
             }
@@ -42,7 +44,7 @@ extension LoadTest {
             let configuration = try server.configuration()
             let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
             let loop = group.next()
-            let requests = try Self.requests(population, cohort)
+            let requests = try batch == 0 ? singles(population) : batches(population)
             let context = try configuration.tls.makeContext(offering: configuration.applicationProtocols)
             var open: [ClientConnection] = []
             for _ in 0..<connections {
@@ -57,9 +59,12 @@ extension LoadTest {
                 )
             }
             let frozen = open
+            let method =
+                batch == 0
+                ? MembershipServiceMethods.checkMembership : MembershipServiceMethods.batchCheckMembership
             let (inFlight, warmup, duration) = (inFlight, warmup, duration)
             let driver = try await loop.submit {
-                let driver = NIOLoopBound(ClosedLoop(requests: requests, loop: loop), eventLoop: loop)
+                let driver = NIOLoopBound(ClosedLoop(method, requests, loop), eventLoop: loop)
                 driver.value.start(frozen, inFlight: inFlight, warmup: warmup, duration: duration)
                 return driver
             }.get()
@@ -69,17 +74,27 @@ extension LoadTest {
             try report(result)
         }
 
-        /// The payloads are made beforehand, so that the generator is not what is measured.
-        private static func requests(_ population: Population, _ cohort: String) throws -> [ByteBuffer] {
+        // The payloads are made beforehand, so that the generator is not what is measured.
+
+        private func singles(_ population: Population) throws -> [ByteBuffer] {
             var generator = SplitMix64(state: 42)
             return try (0..<min(population.customers, 1 << 18)).map { _ in
-                let number = Int(generator.next() % UInt64(population.customers))
                 let request = CheckMembershipRequest.with {
-                    $0.customerID = population.id(number)
+                    $0.customerID = population.randomID(&generator)
                     $0.cohortID = cohort
                 }
-                let bytes: [UInt8] = try request.serializedBytes()
-                return ByteBuffer(bytes: bytes)
+                return ByteBuffer(bytes: try request.serializedBytes() as [UInt8])
+            }
+        }
+
+        private func batches(_ population: Population) throws -> [ByteBuffer] {
+            var generator = SplitMix64(state: 42)
+            return try (0..<max(16, (1 << 20) / batch)).map { _ in
+                let request = BatchCheckMembershipRequest.with {
+                    $0.customerIds = (0..<batch).map { _ in population.randomID(&generator) }
+                    $0.cohortIds = [cohort]
+                }
+                return ByteBuffer(bytes: try request.serializedBytes() as [UInt8])
             }
         }
 
@@ -92,7 +107,7 @@ extension LoadTest {
                 print(
                     "{\"connections\":\(connections),\"in_flight\":\(inFlight),\"calls_per_second\":\(Int(rate)),"
                         + "\"p50_us\":\(micros(50)),\"p99_us\":\(micros(99)),\"errors\":\(result.errors),"
-                        + "\"members\":\(result.members)}"
+                        + "\"members\":\(result.members),\"all_calls\":\(result.allCalls)}"
                 )
             } else {
                 print(
@@ -109,6 +124,8 @@ extension LoadTest {
 final class ClosedLoop {
     struct Result: Sendable {
         var calls = 0
+        /// Those before the measurement included.
+        var allCalls = 0
         var errors = 0
         /// Answers that said IN, to see that the server really answered.
         var members = 0
@@ -119,14 +136,17 @@ final class ClosedLoop {
 
     let result: EventLoopPromise<Result>
     private let requests: [ByteBuffer]
-    private let prefix = RequestPrefix(MembershipServiceMethods.checkMembership)
+    private let prefix: RequestPrefix
+    private let isBatch: Bool
     private var running = Result()
     private var next = 0
     private var measureFrom = NIODeadline.distantFuture
     private var stopAt = NIODeadline.distantFuture
     private var outstanding = 0
 
-    init(requests: [ByteBuffer], loop: any EventLoop) {
+    init(_ method: MethodDescriptor, _ requests: [ByteBuffer], _ loop: any EventLoop) {
+        prefix = RequestPrefix(method)
+        isBatch = method == MembershipServiceMethods.batchCheckMembership
         self.requests = requests
         self.result = loop.makePromise()
     }
@@ -154,14 +174,14 @@ final class ClosedLoop {
 
     private func ended(_ outcome: UnaryOutcome, _ begin: NIODeadline, _ connection: ClientConnection) {
         outstanding -= 1
+        running.allCalls += 1
         let now = NIODeadline.now()
         if now >= measureFrom && now < stopAt {
             running.calls += 1
             running.histogram.record(UInt64((now - begin).nanoseconds))
             switch outcome {
             case .failure: running.errors += 1
-            // Field 1, membership, comes first: 1 is IN.
-            case .success(let bytes, _): if bytes.count >= 2, bytes[0] == 8, bytes[1] == 1 { running.members += 1 }
+            case .success(let bytes, _): running.members += isBatch ? Self.members(inBatch: bytes) : Self.member(bytes)
             }
         }
         if now < stopAt {
@@ -169,5 +189,17 @@ final class ClosedLoop {
         } else if outstanding == 0 {
             result.succeed(running)
         }
+    }
+
+    /// Field 1, membership, comes first: 1 is IN.
+    private static func member(_ bytes: UnsafeRawBufferPointer) -> Int {
+        bytes.count >= 2 && bytes[0] == 8 && bytes[1] == 1 ? 1 : 0
+    }
+
+    /// Field 1 holds the memberships, a byte each.
+    private static func members(inBatch bytes: UnsafeRawBufferPointer) -> Int {
+        var reader = WireReader(bytes)
+        guard case (1, 2)? = try? reader.tag(), let range = try? reader.lengthDelimited() else { return 0 }
+        return bytes[range].count { $0 == 1 }
     }
 }

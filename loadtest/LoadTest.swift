@@ -58,6 +58,10 @@ struct Population {
         return (idBytes == 15 ? "C00" : "00000000-0000-4000-8000-") + zeros + digits
     }
 
+    func randomID(_ generator: inout SplitMix64) -> String {
+        id(Int(generator.next() % UInt64(customers)))
+    }
+
     /// What the customer of this number spends, 0 to 10,000.
     func dailySpend(_ number: Int) -> Double {
         var generator = SplitMix64(state: UInt64(number) ^ 0xD1B5_4A32_D192_ED03)

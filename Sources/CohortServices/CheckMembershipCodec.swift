@@ -63,7 +63,7 @@ package enum CheckMembershipCodec {
     /// Bytes of the longest answer: three fields of one byte, a varint of ten and one of five, a tag before each.
     private static let largestAnswer = 3 * 2 + 1 + 10 + 1 + 5
 
-    private static func membership(_ membership: Membership) -> UInt8 {
+    static func membership(_ membership: Membership) -> UInt8 {
         switch membership {
         case .in: 1
         case .out: 2
@@ -71,7 +71,7 @@ package enum CheckMembershipCodec {
         }
     }
 
-    private static func reason(_ reason: Reason) -> UInt8 {
+    static func reason(_ reason: Reason) -> UInt8 {
         switch reason {
         case .ruleMatch: 1
         case .ruleNoMatch: 2

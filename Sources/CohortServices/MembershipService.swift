@@ -1,12 +1,13 @@
 package import CohortAPI
 package import CohortCore
 import Foundation
+import NIOCore
 package import RPC
 import SwiftProtobuf
 
 /// `cohort.v1.MembershipService` over an engine.
 package struct MembershipService: MembershipServiceHandler {
-    private let engine: Engine
+    let engine: Engine
 
     package init(engine: Engine) {
         self.engine = engine
@@ -14,28 +15,29 @@ package struct MembershipService: MembershipServiceHandler {
 
     package func register(with router: inout Router) {
         registerMethods(with: &router)
-        router.inlineRaw(MembershipServiceMethods.checkMembership) { (request, call, response) throws(RPCError) in
-            let answer = request.withUnsafeBytes { bytes -> MembershipAnswer? in
-                guard let fields = CheckMembershipCodec.parse(bytes) else { return nil }
-                return engine.checkMembership(
-                    customer: UnsafeRawBufferPointer(rebasing: bytes[fields.customer]),
-                    cohort: UnsafeRawBufferPointer(rebasing: bytes[fields.cohort]),
-                    minSequence: fields.minSequence
-                )
-            }
-            if let answer {
-                CheckMembershipCodec.write(answer, to: &response)
-                return .reply
-            }
-            let message = try MessageCoding.decodeRequest(CheckMembershipRequest.self, request)
-            switch try checkMembership(message, call) {
-            case .reply(let answer):
-                try MessageCoding.append(answer, to: &response)
-                return .reply
-            case .park(let body):
-                return .park { () async throws(RPCError) in try await MessageCoding.encode(body()) }
-            }
-        }
+        router.inline(
+            MembershipServiceMethods.checkMembership,
+            inPlace: { request, response in request.withUnsafeBytes { checkInPlace($0, &response) } },
+            checkMembership
+        )
+        router.inline(
+            MembershipServiceMethods.batchCheckMembership,
+            inPlace: { request, response in request.withUnsafeBytes { batchCheckInPlace($0, &response) } },
+            batchCheckMembership
+        )
+    }
+
+    /// Answers from the request's bytes where it is of the common form. False, with nothing appended, where it is not.
+    private func checkInPlace(_ bytes: UnsafeRawBufferPointer, _ response: inout ByteBuffer) -> Bool {
+        guard let fields = CheckMembershipCodec.parse(bytes),
+            let answer = engine.checkMembership(
+                customer: UnsafeRawBufferPointer(rebasing: bytes[fields.customer]),
+                cohort: UnsafeRawBufferPointer(rebasing: bytes[fields.cohort]),
+                minSequence: fields.minSequence
+            )
+        else { return false }
+        CheckMembershipCodec.write(answer, to: &response)
+        return true
     }
 
     package func checkMembership(

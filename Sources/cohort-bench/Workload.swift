@@ -28,28 +28,17 @@ enum Workload {
         return z ^ (z >> 31)
     }
 
-    /// In the form of a UUID, so that the order of arrival is random in the ids.
-    static func id(_ number: Int) -> String {
-        let (a, b) = (mix(UInt64(number)), mix(UInt64(number) ^ 0x5555_5555_5555_5555))
-        let hex = Array("0123456789abcdef".utf8)
-        return String(unsafeUninitializedCapacity: 36) { buffer in
-            var digit = 0
-            for i in 0..<36 {
-                if i == 8 || i == 13 || i == 18 || i == 23 {
-                    buffer[i] = 45
-                } else {
-                    let word = digit < 16 ? a : b
-                    buffer[i] = hex[Int(word >> UInt64((digit & 15) * 4) & 15)]
-                    digit += 1
-                }
-            }
-            return 36
-        }
+    /// The id of the customer that arrives as `number`-th: in the form of a UUID that ends in 12 digits, as
+    /// redis-benchmark can make them too. The digits are 0 to `customers` - 1 in a scattered order.
+    static func id(_ number: Int, of customers: Int) -> String {
+        // A prime that is no divisor of any count that is measured: it meets every number once.
+        let place = String(number % customers * 2_654_435_761 % customers)
+        return "00000000-0000-4000-8000-" + String(repeating: "0", count: 12 - place.count) + place
     }
 
     private static let types = (0..<5).map { "T\($0)" }
 
-    static func put(_ number: Int, round: UInt64 = 0) -> CustomerPut {
+    static func put(_ number: Int, of customers: Int, round: UInt64 = 0) -> CustomerPut {
         let random = mix(UInt64(number) &* 31 &+ round &* 0x1234_5678_9ABC)
         var attributes: [(name: String, value: AttributeValue?)] = [
             ("daily_spend", .double(Double(random % 100_000) / 100)),
@@ -60,14 +49,14 @@ enum Workload {
         if let seen = Timestamp(seconds: 1_700_000_000 + Int64(random & 0xfffff)) {
             attributes.append(("last_seen", .timestamp(seen)))
         }
-        return CustomerPut(customerID: id(number), attributes: attributes)
+        return CustomerPut(customerID: id(number, of: customers), attributes: attributes)
     }
 
     /// One attribute of an existing customer.
-    static func update(_ number: Int, round: UInt64) -> CustomerPut {
+    static func update(_ number: Int, of customers: Int, round: UInt64) -> CustomerPut {
         let random = mix(UInt64(number) &* 77 &+ round)
         return CustomerPut(
-            customerID: id(number),
+            customerID: id(number, of: customers),
             attributes: [("daily_spend", .double(Double(random % 100_000) / 100))]
         )
     }

@@ -7,9 +7,11 @@ import Foundation
 ///     cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES]
 ///     cohort-bench open DIRECTORY
 ///     cohort-bench audit DIRECTORY
+///     cohort-bench members DIRECTORY
 ///
 /// `ingest` fills a new store and then updates random customers; `open` measures the start, the memory and checks;
-/// `audit` starts the engine and derives all memberships anew.
+/// `audit` starts the engine and derives all memberships anew; `members` writes the members of every cohort as Redis
+/// commands that add them to sets.
 struct Bench {
     static func residentMiB() -> Double {
         let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
@@ -44,7 +46,7 @@ struct Bench {
         }
         for cohort in Workload.cohorts { _ = try await engine.createCohort(cohort, context: Workload.context) }
         let inserted = try await rate(customers) { range in
-            try await put(engine, range.map { Workload.put($0) })
+            try await put(engine, range.map { Workload.put($0, of: customers) })
         }
         report("ingest of new customers, 20 rules", "\(Int(inserted)) /s durable")
         report("resident after ingest", String(format: "%.0f MiB", residentMiB()))
@@ -55,7 +57,11 @@ struct Bench {
                 try await put(
                     engine,
                     range.map {
-                        Workload.update(Int(Workload.mix(UInt64($0)) % UInt64(customers)), round: UInt64($0))
+                        Workload.update(
+                            Int(Workload.mix(UInt64($0)) % UInt64(customers)),
+                            of: customers,
+                            round: UInt64($0)
+                        )
                     }
                 )
             }
@@ -77,7 +83,9 @@ struct Bench {
         report("ready after", String(format: "%.2f s", seconds))
         report("resident when ready", String(format: "%.0f MiB", residentMiB()))
         report("index", String(format: "%.0f MiB", Double(engine.status.indexBytes) / 1_048_576))
-        let ids = (0..<200_000).map { Workload.id(Int(Workload.mix(UInt64($0)) % UInt64(max(customers, 1)))) }
+        let ids = (0..<200_000).map {
+            Workload.id(Int(Workload.mix(UInt64($0)) % UInt64(max(customers, 1))), of: customers)
+        }
         for threads in [1, 2] {
             let total = 2_000_000
             let time = await ContinuousClock().measure {
@@ -147,6 +155,19 @@ struct Bench {
         if report.differences > 0 { exit(1) }
     }
 
+    static func members(_ directory: String) async throws {
+        let (engine, _) = try start(directory)
+        for cohort in Workload.cohorts {
+            let snapshot = try await engine.members(cohort: cohort.id, deadline: .now + .seconds(60))
+            while case let page = snapshot.nextPage(limit: 1_000), !page.isEmpty {
+                let words = ["SADD", cohort.id] + page
+                let command = words.reduce(into: "*\(words.count)\r\n") { $0 += "$\($1.utf8.count)\r\n\($1)\r\n" }
+                FileHandle.standardOutput.write(Data(command.utf8))
+            }
+        }
+        engine.shutdown()
+    }
+
     private static func put(_ engine: Engine, _ rows: [CustomerPut]) async throws {
         while true {
             var refused: DomainError?
@@ -197,11 +218,12 @@ case ("ingest", 4...):
         customers: Int(arguments[3]) ?? 100_000,
         updates: arguments.count > 4 ? Int(arguments[4]) ?? 0 : 0
     )
+case ("members", 3): try await Bench.members(arguments[2])
 case ("audit", 3): try await Bench.audit(arguments[2])
 case ("open", 3): try await Bench.open(arguments[2])
 default:
     FileHandle.standardError.write(
-        Data("usage: cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES] | open DIRECTORY | audit DIRECTORY\n".utf8)
+        Data("usage: cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES] | open DIRECTORY | audit DIRECTORY | members DIRECTORY\n".utf8)
     )
     exit(2)
 }

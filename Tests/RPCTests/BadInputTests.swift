@@ -48,6 +48,7 @@ struct BadInputTests {
         try await withServer(limits: limits) { harness in
             let peer = try await RawPeer.connect(to: harness.endpoint, tls: nil)
             try await expectClosed(peer, harness, "handshake timeout")
+            #expect(try await eventually { harness.reached(.handshakeTime) >= 1 })
         }
     }
 
@@ -72,6 +73,7 @@ struct BadInputTests {
             let request = Raw.request(1, "Inline", Text("x"))
             try await peer.write(request.getSlice(at: 0, length: request.readableBytes - 1) ?? request)
             try await expectClosed(peer, harness, "frame not completed in time")
+            #expect(try await eventually { harness.reached(.frameTime) >= 1 })
         }
     }
 
@@ -84,6 +86,7 @@ struct BadInputTests {
             // On a busy machine it may be idle for too long before this arrives; that is no failure.
             peer.post(Raw.request(1, "Inline", Text("x")))
             try await expectClosed(peer, harness, "idle timeout")
+            #expect(try await eventually { harness.reached(.idleTime) >= 1 })
         }
     }
 
@@ -101,6 +104,7 @@ struct BadInputTests {
             #expect(
                 try await eventually { harness.server.statistics.connectionsClosed["peer does not read"] == 1 }
             )
+            #expect(harness.reached(.unwritableTime) == 1)
             #expect(try await eventually { harness.server.statistics.callsRunning == 1 })
             await peer.close()
         }
@@ -119,6 +123,7 @@ struct BadInputTests {
             _ = try await second.frames(1)
             let third = try await RawPeer.connect(to: harness.endpoint)
             try await expectClosed(third, harness, "too many connections")
+            #expect(try await eventually { harness.reached(.connections) >= 1 })
             await second.close()
             #expect(try await eventually { harness.server.statistics.connectionsOpen == 1 })
             let fourth = try await RawPeer.connect(to: harness.endpoint)

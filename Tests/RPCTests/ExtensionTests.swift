@@ -142,11 +142,12 @@ struct ExtensionTests {
     func windowExceeded() async throws {
         var limits = ServerLimits()
         limits.maxFrameBytes = 64 << 10
-        try await withPeer(limits: limits) { peer, _ in
+        try await withPeer(limits: limits) { peer, harness in
             try await peer.write(Raw.request(1, "SumSlowly", flags: 6))
             let blob = Raw.data(1, Blob(.init(repeating: 1, count: 16 << 10)))
             for _ in 0..<30 { try await peer.write(blob) }
             #expect(try await peer.frames(1).first?.code == 8)
+            #expect(harness.reached(.streamWindow) == 1)
         }
     }
 

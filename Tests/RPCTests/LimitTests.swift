@@ -22,7 +22,8 @@ struct LimitTests {
             #expect(frames.map(\.streamID) == [1, 3])
             #expect(frames.first?.code == 8)
             #expect(frames.last?.text == "small")
-            #expect(harness.server.statistics.framesOversize == 1)
+            #expect(harness.server.statistics.limitsReached[.frameBytes] == 1)
+            #expect(harness.reached(.frameBytes) == 1)
             // A response over the limit is refused too, rather than sent.
             try await peer.write(Raw.request(5, "Blob", Number(2000)))
             #expect(try await peer.frames(3).last?.code == 8)
@@ -63,7 +64,8 @@ struct LimitTests {
                 let _: Text = try await client.unary(EchoService.Methods.inline, Text("x"), options)
             }
             #expect(error?.code == .resourceExhausted)
-            #expect(harness.server.statistics.callsRefusedMetadata == 1)
+            #expect(harness.server.statistics.limitsReached[.metadataBytes] == 1)
+            #expect(harness.reached(.metadataBytes) == 1)
             await client.shutdown()
         }
     }
@@ -79,7 +81,7 @@ struct LimitTests {
             ])
         )
         #expect(server.frames().map(\.code) == [0, 8])
-        #expect(server.statistics.snapshot().callsRefusedMetadata == 1)
+        #expect(server.statistics.snapshot().limitsReached[.metadataBytes] == 1)
         server.finish()
     }
 
@@ -99,7 +101,8 @@ struct LimitTests {
             #expect(frames.first?.streamID == 5)
             #expect(frames.first?.code == 8)
             #expect(frames.last?.text == "inline needs no stream")
-            #expect(harness.server.statistics.callsRefusedTooManyStreams == 1)
+            #expect(harness.server.statistics.limitsReached[.streams] == 1)
+            #expect(harness.reached(.streams) == 1)
             #expect(harness.server.statistics.callsRunning == 2)
             await peer.close()
         }
@@ -120,6 +123,7 @@ struct LimitTests {
             // The handler comes to a halt far from the end: 64 MB were asked for.
             let sent = try await settled(above: 0) { harness.service.blobsSent.load(ordering: .relaxed) }
             #expect(sent < 2000)
+            #expect(harness.reached(.responseBytes) >= 1)
             var got = 1
             while try await responses.next() != nil { got += 1 }
             #expect(got == Int(total))
@@ -147,7 +151,7 @@ struct LimitTests {
             }
             let count = try await settled(above: 0) { written.load(ordering: .relaxed) }
             #expect(count < 1000)
-            if stock { #expect(harness.server.statistics.readPauses > 0) }
+            if stock { #expect(harness.server.statistics.limitsReached[.requestBytes] ?? 0 > 0) }
             harness.service.gate.open()
             try await writing.value
             #expect(try await call.finish().value == 2000 * 16 << 10)
@@ -164,7 +168,8 @@ struct LimitTests {
             try await peer.channel.setOption(.autoRead, value: false).get()
             // 2,000 answers of 64 KiB are asked for in one write.
             peer.post(Raw.join((1...2000).map { Raw.request(UInt32($0 * 2 + 1), "Blob", Number(64 << 10)) }))
-            #expect(try await eventually { harness.server.statistics.readPauses > 0 })
+            #expect(try await eventually { harness.server.statistics.limitsReached[.requestBytes] ?? 0 > 0 })
+            #expect(harness.reached(.requestBytes) >= 1)
             #expect(harness.server.statistics.callsStarted < 1500)
             try await peer.channel.setOption(.autoRead, value: true).get()
             peer.channel.read()

@@ -238,6 +238,52 @@ public nonisolated struct CheckMembershipResponse: Sendable {
   fileprivate var _since: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
 }
 
+/// Asks for many customers and one cohort, or for one customer and many cohorts: one of the two lists has one entry.
+public nonisolated struct BatchCheckMembershipRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// At most 10,000; each 1 to 256 bytes of UTF-8 without control characters. One that stands twice is answered twice.
+  public var customerIds: [String] = []
+
+  /// At most 1,000; each `[A-Z][A-Z0-9_]{0,62}` and there, or the whole call is NOT_FOUND.
+  public var cohortIds: [String] = []
+
+  /// As in CheckMembershipRequest.
+  public var minSequence: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// The states, in the order of the longer list of the request.
+public nonisolated struct BatchCheckMembershipResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The three-valued states.
+  public var memberships: [Membership] = []
+
+  /// What decided each state. For the detail of a REASON_RULE_ERROR ask CheckMembership.
+  public var reasons: [Reason] = []
+
+  /// The sequence at which all of them hold.
+  public var sequence: UInt64 = 0
+
+  /// Of each cohort of the request, in its order, the version that decided; from 1.
+  public var cohortVersions: [UInt32] = []
+
+  /// Of each cohort of the request, in its order, what UNKNOWN means to a caller that wants a boolean.
+  public var failPolicies: [FailPolicy] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 /// Asks for the cohorts of one customer.
 public nonisolated struct ListCustomerCohortsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -501,6 +547,96 @@ nonisolated extension CheckMembershipResponse: SwiftProtobuf.Message, SwiftProto
     if lhs.cohortVersion != rhs.cohortVersion {return false}
     if lhs._since != rhs._since {return false}
     if lhs.detail != rhs.detail {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension BatchCheckMembershipRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".BatchCheckMembershipRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}customer_ids\0\u{3}cohort_ids\0\u{3}min_sequence\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.customerIds) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.cohortIds) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.minSequence) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.customerIds.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.customerIds, fieldNumber: 1)
+    }
+    if !self.cohortIds.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.cohortIds, fieldNumber: 2)
+    }
+    if self.minSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.minSequence, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: BatchCheckMembershipRequest, rhs: BatchCheckMembershipRequest) -> Bool {
+    if lhs.customerIds != rhs.customerIds {return false}
+    if lhs.cohortIds != rhs.cohortIds {return false}
+    if lhs.minSequence != rhs.minSequence {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension BatchCheckMembershipResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".BatchCheckMembershipResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}memberships\0\u{1}reasons\0\u{1}sequence\0\u{3}cohort_versions\0\u{3}fail_policies\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedEnumField(value: &self.memberships) }()
+      case 2: try { try decoder.decodeRepeatedEnumField(value: &self.reasons) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 4: try { try decoder.decodeRepeatedUInt32Field(value: &self.cohortVersions) }()
+      case 5: try { try decoder.decodeRepeatedEnumField(value: &self.failPolicies) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.memberships.isEmpty {
+      try visitor.visitPackedEnumField(value: self.memberships, fieldNumber: 1)
+    }
+    if !self.reasons.isEmpty {
+      try visitor.visitPackedEnumField(value: self.reasons, fieldNumber: 2)
+    }
+    if self.sequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 3)
+    }
+    if !self.cohortVersions.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.cohortVersions, fieldNumber: 4)
+    }
+    if !self.failPolicies.isEmpty {
+      try visitor.visitPackedEnumField(value: self.failPolicies, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: BatchCheckMembershipResponse, rhs: BatchCheckMembershipResponse) -> Bool {
+    if lhs.memberships != rhs.memberships {return false}
+    if lhs.reasons != rhs.reasons {return false}
+    if lhs.sequence != rhs.sequence {return false}
+    if lhs.cohortVersions != rhs.cohortVersions {return false}
+    if lhs.failPolicies != rhs.failPolicies {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -12,6 +12,10 @@ public enum MembershipServiceMethods {
     public static let checkMembership = MethodDescriptor(
         service: service, method: "CheckMembership", kind: .unary, isIdempotent: true)
 
+    /// `cohort.v1.MembershipService/BatchCheckMembership`.
+    public static let batchCheckMembership = MethodDescriptor(
+        service: service, method: "BatchCheckMembership", kind: .unary, isIdempotent: true)
+
     /// `cohort.v1.MembershipService/ListCustomerCohorts`.
     public static let listCustomerCohorts = MethodDescriptor(
         service: service, method: "ListCustomerCohorts", kind: .unary, isIdempotent: true)
@@ -27,6 +31,7 @@ public enum MembershipServiceMethods {
     /// All of them, in the order of the .proto file.
     public static let all: [MethodDescriptor] = [
         checkMembership,
+        batchCheckMembership,
         listCustomerCohorts,
         listMembers,
         countMembers,
@@ -40,6 +45,10 @@ public enum MembershipServiceMethods {
 public protocol MembershipServiceHandler: RegistrableService {
     /// Is this customer in this cohort? Answered from memory.
     func checkMembership(_ request: CheckMembershipRequest, _ call: ServerCall) throws(RPCError) -> InlineResult<CheckMembershipResponse>
+
+    /// Many memberships at one sequence: many customers in one cohort, or one customer in many cohorts. Answered from
+    /// memory.
+    func batchCheckMembership(_ request: BatchCheckMembershipRequest, _ call: ServerCall) throws(RPCError) -> InlineResult<BatchCheckMembershipResponse>
 
     /// Which cohorts has this customer? Answered from memory.
     func listCustomerCohorts(_ request: ListCustomerCohortsRequest, _ call: ServerCall) throws(RPCError) -> InlineResult<ListCustomerCohortsResponse>
@@ -61,6 +70,7 @@ extension MembershipServiceHandler {
     /// What `register(with:)` does unless the handler has one of its own, which may call this first.
     public func registerMethods(with router: inout Router) {
         router.inline(MembershipServiceMethods.checkMembership) { (request: CheckMembershipRequest, call) throws(RPCError) in try self.checkMembership(request, call) }
+        router.inline(MembershipServiceMethods.batchCheckMembership) { (request: BatchCheckMembershipRequest, call) throws(RPCError) in try self.batchCheckMembership(request, call) }
         router.inline(MembershipServiceMethods.listCustomerCohorts) { (request: ListCustomerCohortsRequest, call) throws(RPCError) in try self.listCustomerCohorts(request, call) }
         router.serverStream(MembershipServiceMethods.listMembers) { (request: ListMembersRequest, responses: ResponseWriter<ListMembersResponse>, call) async throws(RPCError) in try await self.listMembers(request, responses, call) }
         router.inline(MembershipServiceMethods.countMembers) { (request: CountMembersRequest, call) throws(RPCError) in try self.countMembers(request, call) }
@@ -83,6 +93,12 @@ public struct MembershipServiceClient: Sendable {
     /// Is this customer in this cohort? Answered from memory.
     public func checkMembership(_ request: CheckMembershipRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> CheckMembershipResponse {
         try await transport.unary(MembershipServiceMethods.checkMembership, request, options)
+    }
+
+    /// Many memberships at one sequence: many customers in one cohort, or one customer in many cohorts. Answered from
+    /// memory.
+    public func batchCheckMembership(_ request: BatchCheckMembershipRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> BatchCheckMembershipResponse {
+        try await transport.unary(MembershipServiceMethods.batchCheckMembership, request, options)
     }
 
     /// Which cohorts has this customer? Answered from memory.

@@ -22,6 +22,25 @@ package enum Attempt<Answer: Sendable>: Sendable {
 
 package typealias CheckAttempt = Attempt<MembershipAnswer>
 
+/// What many answers of one batch have in common.
+package struct BatchAnswer: Sendable, Hashable {
+    /// The sequence at which all of them hold.
+    package var sequence: UInt64
+    /// One for each cohort that was asked about.
+    package var cohorts: [Cohort]
+
+    package struct Cohort: Sendable, Hashable {
+        package var version: UInt32
+        package var failPolicy: FailPolicy
+    }
+}
+
+/// One answer of a batch.
+package struct BatchedMembership: Sendable, Hashable {
+    package var membership: Membership
+    package var reason: Reason
+}
+
 /// One cohort that a customer is IN or UNKNOWN in.
 package struct CohortMembership: Sendable, Hashable {
     package var cohort: String

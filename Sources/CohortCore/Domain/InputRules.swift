@@ -21,6 +21,14 @@ package enum InputRules {
         return nil
     }
 
+    /// Whether bytes are what `customerID` lets pass.
+    static func isCustomerID(_ id: UnsafeRawBufferPointer, limit: Int) -> Bool {
+        guard (1...limit).contains(id.count) else { return false }
+        // Nearly every id is printable ASCII, and needs no string made of it.
+        if id.allSatisfy({ (0x20..<0x7f).contains($0) }) { return true }
+        return String(validating: id, as: UTF8.self).map { customerID($0, limit: limit) == nil } ?? false
+    }
+
     /// `[a-z][a-z0-9_]{0,62}`, and no reserved word of CEL.
     package static func attributeName(_ name: String) -> String? {
         guard matches(name, first: { (97...122).contains($0) }, rest: { (97...122).contains($0) }) else {

@@ -263,7 +263,7 @@ extension Engine {
         if let problem = InputRules.cohortID(id) { throw .invalid("cohort_id", problem) }
     }
 
-    private func notFound(_ cohort: String) -> DomainError {
+    func notFound(_ cohort: String) -> DomainError {
         shared.published.withLock { $0.catalog.notFound(cohort: cohort) }
     }
 }

@@ -1,3 +1,5 @@
+import CPrefetch
+
 /// A set of ordinals: 8 KiB bit chunks of 65,536 ordinals each, allocated where there is a member.
 ///
 /// Not thread-safe: an owner guards it. The memory is managed by hand, so that a read touches no reference count that
@@ -32,6 +34,13 @@ package final class ChunkedBitmap {
             guard chunk < chunkCapacity, let words = chunks[chunk] else { return false }
             return words[Int(ordinal & 0xffff) >> 6] & (1 << UInt64(ordinal & 63)) != 0
         }
+
+        @inline(__always)
+        func prefetch(_ ordinal: Ordinal) {
+            let chunk = Int(ordinal >> 16)
+            guard chunk < chunkCapacity, let words = chunks[chunk] else { return }
+            cohort_prefetch(words + (Int(ordinal & 0xffff) >> 6))
+        }
     }
 
     /// Looks into a bitmap without a reference to it: valid as long as the bitmap lives.
@@ -40,6 +49,9 @@ package final class ChunkedBitmap {
 
         @inline(__always)
         func contains(_ ordinal: Ordinal) -> Bool { header.pointee.contains(ordinal) }
+        /// Begins to bring near what `contains` will read.
+        @inline(__always)
+        func prefetch(_ ordinal: Ordinal) { header.pointee.prefetch(ordinal) }
         var count: UInt64 { header.pointee.count }
     }
 

@@ -17,6 +17,8 @@ struct IdentifierArena {
         /// Ordinals of the block that have been passed, with an id or without.
         var filled: UInt32
 
+        var isFull: Bool { filled == UInt32(blockSize) }
+
         /// Where the bytes that are used end.
         var used: UInt32 {
             guard filled > 0 else { return 0 }
@@ -27,22 +29,27 @@ struct IdentifierArena {
     private struct Header {
         var blocks: UnsafeMutablePointer<Block?>
         var capacity: Int
+        /// Where the bytes of full blocks lie. Held by the owner as well, who outlives the arena.
+        let slab: Unmanaged<SlabAllocator>
     }
 
     private let header: UnsafeMutablePointer<Header>
 
-    init() {
+    /// - Parameter slab: must live as long as the arena.
+    init(_ slab: SlabAllocator) {
         header = .allocate(capacity: 1)
         let blocks = UnsafeMutablePointer<Block?>.allocate(capacity: 16)
         blocks.initialize(repeating: nil, count: 16)
-        header.initialize(to: Header(blocks: blocks, capacity: 16))
+        header.initialize(to: Header(blocks: blocks, capacity: 16, slab: .passUnretained(slab)))
     }
 
     /// Gives all memory back. The handle and its copies must not be used afterwards.
     func destroy() {
         for i in 0..<header.pointee.capacity {
-            header.pointee.blocks[i]?.ends?.deallocate()
-            header.pointee.blocks[i]?.bytes.deallocate()
+            guard let block = header.pointee.blocks[i] else { continue }
+            block.ends?.deallocate()
+            // The bytes of a full block go with the slab.
+            if !block.isFull { block.bytes.deallocate() }
         }
         header.pointee.blocks.deallocate()
         header.deallocate()
@@ -57,7 +64,8 @@ struct IdentifierArena {
         grown.initialize(repeating: nil, count: capacity)
         grown.update(from: header.pointee.blocks, count: header.pointee.capacity)
         header.pointee.blocks.deallocate()
-        header.pointee = Header(blocks: grown, capacity: capacity)
+        header.pointee.blocks = grown
+        header.pointee.capacity = capacity
     }
 
     /// Adds the id of an ordinal above all others of its block. Several threads may fill different blocks at once
@@ -82,7 +90,7 @@ struct IdentifierArena {
             ends[Int(position)] = end
         }
         block.filled = position + 1
-        if position == UInt32(Self.blockSize - 1) { Self.resize(&block, capacity: max(end, 1)) }
+        if block.isFull { settle(&block) }
         header.pointee.blocks[index] = block
     }
 
@@ -116,6 +124,16 @@ struct IdentifierArena {
             sum += Int(block.capacity) + (block.ends == nil ? 0 : Self.blockSize * 4)
         }
         return sum
+    }
+
+    /// Moves a block that grows no more to the slab.
+    private func settle(_ block: inout Block) {
+        let size = max(block.used, 1)
+        let settled = header.pointee.slab._withUnsafeGuaranteedRef { $0.allocate(Int(size)) }
+            .bindMemory(to: UInt8.self, capacity: Int(size))
+        settled.update(from: block.bytes, count: Int(block.used))
+        block.bytes.deallocate()
+        (block.bytes, block.capacity) = (settled, size)
     }
 
     private static func makeBlock(length: UInt32) -> Block {

@@ -234,8 +234,15 @@ extension MembershipIndex {
         }
     }
 
+    /// The cohort's slot; `nil` where it does not exist or is archived. Under the lock.
+    func servingSlot(_ cohort: UnsafeRawBufferPointer) -> UnsafeMutablePointer<CohortSlot>? {
+        guard let number = view.cohortIDs.ordinal(of: cohort) else { return nil }
+        let slot = view.slots + Int(number)
+        return slot.pointee.state == .archived ? nil : slot
+    }
+
     @inline(__always)
-    private static func standing(
+    static func standing(
         _ ordinal: Ordinal,
         in slot: UnsafeMutablePointer<CohortSlot>
     ) -> (Membership, Reason) {

@@ -41,6 +41,26 @@ public struct Router: Sendable {
         methods[descriptor.fullName] = Method(descriptor: descriptor, isKnown: true, handler: handler)
     }
 
+    /// A unary method whose handler runs on the event loop, with a codec of its own for the common case.
+    ///
+    /// - Parameters:
+    ///   - inPlace: Answers from the serialized request by appending the serialized response, and leaves alone what the
+    ///     buffer holds already. False, with nothing appended, where the request is none it knows.
+    ///   - handler: Answers all others.
+    public mutating func inline<Request: Message, Response: Message>(
+        _ method: MethodDescriptor,
+        inPlace: @escaping @Sendable (_ request: RawSpan, _ response: inout ByteBuffer) -> Bool,
+        _ handler: @escaping @Sendable (Request, ServerCall) throws(RPCError) -> InlineResult<Response>
+    ) {
+        add(
+            method,
+            .inline { (request, call, buffer) throws(RPCError) in
+                if inPlace(request, &buffer) { return .written }
+                return try Self.answer(request, call, &buffer, handler)
+            }
+        )
+    }
+
     /// A unary method whose handler runs on the event loop.
     ///
     /// It must answer from memory in microseconds and never block: every call of the connection waits meanwhile.
@@ -50,19 +70,23 @@ public struct Router: Sendable {
     ) {
         add(
             method,
-            .inline { (request, call, buffer) throws(RPCError) in
-                let request = try MessageCoding.decodeRequest(Request.self, request)
-                switch try handler(request, call) {
-                case .reply(let response):
-                    try MessageCoding.append(response, to: &buffer)
-                    return .written
-                case .park(let body):
-                    return .park { () async throws(RPCError) in
-                        try await MessageCoding.encode(body())
-                    }
-                }
-            }
+            .inline { (request, call, buffer) throws(RPCError) in try Self.answer(request, call, &buffer, handler) }
         )
+    }
+
+    private static func answer<Request: Message, Response: Message>(
+        _ request: RawSpan,
+        _ call: ServerCall,
+        _ buffer: inout ByteBuffer,
+        _ handler: @Sendable (Request, ServerCall) throws(RPCError) -> InlineResult<Response>
+    ) throws(RPCError) -> InlineDisposition {
+        switch try handler(MessageCoding.decodeRequest(Request.self, request), call) {
+        case .reply(let response):
+            try MessageCoding.append(response, to: &buffer)
+            return .written
+        case .park(let body):
+            return .park { () async throws(RPCError) in try await MessageCoding.encode(body()) }
+        }
     }
 
     /// A unary method whose handler runs on the event loop and does its own decoding and encoding.

@@ -47,16 +47,20 @@ package final class Outbox: Sendable {
     private let limits: Limits
     private let wake: @Sendable () -> Void
     private let windowStreamID: @Sendable (UInt32) -> UInt32
+    private let writerSuspends: @Sendable () -> Void
 
     /// - Parameters:
     ///   - windowStreamID: The id on which a WINDOW frame for a stream is sent.
+    ///   - writerSuspends: Called when a writer has to wait for room.
     ///   - wake: Called on any thread when there is something to take; must bring the event loop to ``take(isWritable:)``.
     package init(
         limits: Limits,
         windowStreamID: @escaping @Sendable (UInt32) -> UInt32,
+        writerSuspends: @escaping @Sendable () -> Void = {},
         wake: @escaping @Sendable () -> Void
     ) {
         self.limits = limits
+        self.writerSuspends = writerSuspends
         self.windowStreamID = windowStreamID
         self.wake = wake
         self.state = Mutex(State())
@@ -120,6 +124,7 @@ package final class Outbox: Sendable {
                 )
             case .wait:
                 if Task.isCancelled { return false }
+                writerSuspends()
                 await waitForRoom(id)
             }
         }

@@ -56,7 +56,7 @@ public final class Server: Sendable {
             limits: configuration.limits,
             methods: MethodTable(Router(services: services)),
             runner: CallRunner(InterceptorChain(interceptors)),
-            statistics: ServerStatistics(),
+            statistics: ServerStatistics(configuration.metrics),
             logger: logger
         )
     }
@@ -118,9 +118,9 @@ public final class Server: Sendable {
     private func initialize(_ channel: any Channel, _ store: TLSContextStore) -> EventLoopFuture<Void> {
         let statistics = shared.statistics
         statistics.accepted.increment()
-        let open = statistics.open.wrappingAdd(1, ordering: .relaxed).newValue
+        let open = statistics.open.add(1)
         guard open <= configuration.limits.maxConnections else {
-            statistics.open.increment(by: -1)
+            statistics.open.add(-1)
             statistics.connectionClosed(.tooManyConnections)
             logger.notice(
                 "connection closed",
@@ -131,7 +131,7 @@ public final class Server: Sendable {
             )
             return channel.close()
         }
-        channel.closeFuture.whenComplete { _ in statistics.open.increment(by: -1) }
+        channel.closeFuture.whenComplete { _ in statistics.open.add(-1) }
         return channel.eventLoop.makeCompletedFuture {
             let handler = ServerConnectionHandler(shared: shared, now: .now())
             let key = ObjectIdentifier(handler)

@@ -23,7 +23,7 @@ extension ServerConnectionHandler {
         do throws(WireReader.Failure) {
             envelope = try RequestEnvelope(parsing: body)
             guard envelope.metadataBytes <= shared.limits.maxMetadataBytes else {
-                shared.statistics.metadata.increment()
+                shared.statistics.limitReached(.metadataBytes)
                 let error = RPCError(
                     .resourceExhausted,
                     "metadata of \(envelope.metadataBytes) bytes is larger than the limit of \(shared.limits.maxMetadataBytes)"
@@ -150,7 +150,7 @@ extension ServerConnectionHandler {
             payloadBytes: payload.count
         )
         guard machine.openStream(id: call.id, isUnary: kind == .unary, requestsOpen: messages.open) else {
-            shared.statistics.tooManyStreams.increment()
+            shared.statistics.limitReached(.streams)
             let error = RPCError(
                 .resourceExhausted,
                 "\(shared.limits.maxStreamsPerConnection) calls run on this connection; wait for one or open another"
@@ -167,7 +167,7 @@ extension ServerConnectionHandler {
             heldBytes: isUnary ? request.readableBytes : 0
         )
         calls[call.id] = running
-        shared.statistics.callsRunning.increment()
+        shared.statistics.callsRunning.add(1)
         outbox.open(call.id, receives: messages.open)
         if isUnary || messages.first { _ = outbox.hold(request.readableBytes) }
         if !isUnary {
@@ -209,6 +209,7 @@ extension ServerConnectionHandler {
             waiting > max(shared.limits.streamWindowBytes, ExtendedProtocol.initialWindow)
                 + shared.limits.maxFrameBytes
         {
+            shared.statistics.limitReached(.streamWindow)
             call.terminate(RPCError(.resourceExhausted, "more was sent than the window allows"), answering: true)
         }
     }

@@ -43,7 +43,7 @@ extension ServerConnectionHandler {
     private func reap(_ id: UInt32) {
         machine.streamEnded(id: id)
         guard let call = calls.removeValue(forKey: id) else { return }
-        shared.statistics.callsRunning.increment(by: -1)
+        shared.statistics.callsRunning.add(-1)
         call.ended(RPCError(.cancelled, "the call is over"))
     }
 
@@ -69,7 +69,7 @@ extension ServerConnectionHandler {
         guard !isReadPaused else { return }
         isReadPaused = true
         timers.readingPaused()
-        shared.statistics.readPauses.increment()
+        shared.statistics.limitReached(.requestBytes)
         if isWritable, outgoing.readableBytes >= 4 * shared.limits.maxResponseBytesPending {
             // What was put together here is the reason: write it, and go on when the channel has taken it.
             flush()
@@ -198,7 +198,7 @@ extension ServerConnectionHandler {
             call.terminate(error, answering: false)
             call.ended(error)
         }
-        shared.statistics.callsRunning.increment(by: -calls.count)
+        shared.statistics.callsRunning.add(-calls.count)
         calls = [:]
         shared.statistics.connectionClosed(reason)
     }

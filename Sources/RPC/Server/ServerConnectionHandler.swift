@@ -92,12 +92,14 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
         wakeTarget = target
         let bound = NIOLoopBound(target, eventLoop: context.eventLoop)
         let loop = context.eventLoop
+        let statistics = shared.statistics
         outbox = Outbox(
             limits: .init(
                 pendingBytes: shared.limits.maxResponseBytesPending,
                 maxFrameBytes: shared.limits.maxFrameBytes
             ),
             windowStreamID: { _ in 0 },
+            writerSuspends: { statistics.limitReached(.responseBytes) },
             wake: { loop.execute { bound.value.handler?.drainOutbox() } }
         )
         if context.channel.isActive { activate() }
@@ -272,7 +274,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     }
 
     private func oversize(_ header: FrameHeader) {
-        shared.statistics.oversize.increment()
+        shared.statistics.limitReached(.frameBytes)
         let error = RPCError(
             .resourceExhausted,
             "a message of \(header.length) bytes is larger than the limit of \(shared.limits.maxFrameBytes)"

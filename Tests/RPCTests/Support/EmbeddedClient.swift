@@ -9,7 +9,10 @@ final class EmbeddedClient {
     let channel = EmbeddedChannel()
     let handler: ClientConnectionHandler
 
-    init(_ configuration: ClientConfiguration = ClientConfiguration(endpoints: [], tls: ClientTLS())) throws {
+    init(
+        _ configuration: ClientConfiguration = ClientConfiguration(endpoints: [], tls: ClientTLS()),
+        applicationProtocol: String? = nil
+    ) throws {
         let quiet = Logger(label: "quiet") { _ in SwiftLogNoOpLogHandler() }
         handler = ClientConnectionHandler(
             configuration: configuration,
@@ -19,6 +22,13 @@ final class EmbeddedClient {
         )
         try channel.pipeline.syncOperations.addHandler(handler)
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
-        channel.pipeline.fireUserInboundEventTriggered(TLSUserEvent.handshakeCompleted(negotiatedProtocol: nil))
+        channel.pipeline.fireUserInboundEventTriggered(TLSUserEvent.handshakeCompleted(negotiatedProtocol: applicationProtocol))
+    }
+
+    /// Bytes written since the last call, which are let go.
+    func takeOutput() -> Int {
+        var count = 0
+        while let bytes = try? channel.readOutbound(as: ByteBuffer.self) { count += bytes.readableBytes }
+        return count
     }
 }

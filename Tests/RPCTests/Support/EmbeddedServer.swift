@@ -1,4 +1,5 @@
 import Logging
+import MetricsTestKit
 import NIOCore
 import NIOEmbedded
 import NIOTLS
@@ -10,12 +11,14 @@ import Synchronization
 final class EmbeddedServer {
     let channel: EmbeddedChannel
     let handler: ServerConnectionHandler
-    let statistics = ServerStatistics()
+    let metrics = TestMetrics()
+    let statistics: ServerStatistics
     private var received = ByteBuffer()
 
     init(limits: ServerLimits, applicationProtocol: String? = nil) throws {
         var quiet = Logger(label: "quiet") { _ in SwiftLogNoOpLogHandler() }
         quiet.logLevel = .critical
+        statistics = ServerStatistics(metrics)
         handler = ServerConnectionHandler(
             shared: ServerConnectionContext(
                 limits: limits,

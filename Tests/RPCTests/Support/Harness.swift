@@ -1,4 +1,5 @@
 import Logging
+import MetricsTestKit
 import NIOCore
 import NIOPosix
 import RPC
@@ -11,6 +12,13 @@ struct Harness: Sendable {
     let endpoint: Endpoint
     let group: any EventLoopGroup
     let log: LogRecorder
+    let metrics: TestMetrics
+
+    /// What the metrics system was told of a limit.
+    func reached(_ limit: LimitReached) -> Int64 {
+        let counter = try? metrics.expectCounter("rpc.server.limit.reached", [("limit", limit.rawValue)])
+        return counter?.totalValue ?? 0
+    }
 
     func clientConfiguration(stock: Bool = false) -> ClientConfiguration {
         var configuration = ClientConfiguration(
@@ -50,15 +58,21 @@ func withServer(
     let group = MultiThreadedEventLoopGroup.singleton
     let service = EchoService()
     let log = LogRecorder()
+    let metrics = TestMetrics()
     let server = Server(
-        configuration: ServerConfiguration(listen: Endpoint(host: "127.0.0.1", port: 0), tls: tls, limits: limits),
+        configuration: ServerConfiguration(
+            listen: Endpoint(host: "127.0.0.1", port: 0),
+            tls: tls,
+            limits: limits,
+            metrics: metrics
+        ),
         services: [service, HealthService()],
         interceptors: interceptors,
         eventLoopGroup: group,
         logger: log.logger
     )
     let endpoint = try await server.start()
-    let harness = Harness(service: service, server: server, endpoint: endpoint, group: group, log: log)
+    let harness = Harness(service: service, server: server, endpoint: endpoint, group: group, log: log, metrics: metrics)
     do {
         try await body(harness)
     } catch {
