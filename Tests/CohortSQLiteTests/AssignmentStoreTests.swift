@@ -140,7 +140,7 @@ struct AssignmentStoreTests {
         "What is missing or damaged is noticed at the start",
         arguments: [
             ("DELETE FROM assignment_changes", "assignment change"),
-            ("UPDATE assignment_changes SET sets = substr(sets, 1, 20) || X'FF' || substr(sets, 22)", "checksum"),
+            ("UPDATE assignment_changes SET sets = CAST(sets || X'FF' AS BLOB)", "checksum"),
             ("UPDATE assignment_changes SET cohort = 1", "is not the one of the log"),
             ("UPDATE assignment_chunks SET bits = X'00' || bits", "assignments of cohort 0"),
             ("UPDATE assignment_chunks SET kind = 1", "assignments of cohort 0"),

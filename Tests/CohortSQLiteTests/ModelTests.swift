@@ -261,7 +261,7 @@ private final class ModelRun {
             try await put()
         }
         if Int.random(in: 0..<6, using: &random) == 0 { return }
-        let old = cohort
+        let old = model.cohorts[id] ?? Model.Cohort()
         model.cohorts[id]?.change(mode, named)
         let new = model.cohorts[id] ?? Model.Cohort()
         if old.listed != new.listed || old.include != new.include || old.exclude != new.exclude { model.sequence += 1 }
