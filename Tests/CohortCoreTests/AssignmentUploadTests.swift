@@ -155,7 +155,10 @@ struct AssignmentUploadTests {
                 Issue.record("taken")
                 return
             }
-            #expect(violations[0].field == "customer_ids" && violations[0].description.contains("more than 7"), "\(violations)")
+            #expect(
+                violations[0].field == "customer_ids" && violations[0].description.contains("more than 7"),
+                "\(violations)"
+            )
             let unary = await domainError {
                 try await engine.changeList(cohort: "LIST", add: ids(0..<4), remove: [], context: tester)
             }
@@ -284,6 +287,24 @@ struct AssignmentCodecTests {
                 try bytes.withUnsafeBytes { try AssignmentChange(stage: 0, cohort: 0, decodingSets: $0) }
             }
         }
+    }
+
+    @Test("An entry written before assignments were staged still reads")
+    func earlierEntry() throws {
+        let payload: [UInt8] = [
+            0x01, 0x01, 0x70, 0x01, 0x6d, 0x07, 0x02, 0x03, 0x83, 0x05, 0x03, 0x01, 0x90, 0x01, 0x00, 0x00, 0x26, 0xea,
+            0xd1, 0xcd,
+        ]
+        let time = try #require(Timestamp(seconds: 1_700_000_000, nanoseconds: 5))
+        let entry = try LogRow(sequence: 9, time: time, payload: payload).decoded()
+        #expect(entry.principal == "p" && entry.method == "m")
+        #expect(
+            entry.change
+                == .assignmentsChanged([
+                    Assignment(cohort: 3, kind: .listed, ordinal: 5, present: true),
+                    Assignment(cohort: 3, kind: .include, ordinal: 144, present: false),
+                ])
+        )
     }
 
     @Test("Deltas are what the changes come to, whatever they are made of", arguments: 0..<8)
