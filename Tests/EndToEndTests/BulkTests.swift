@@ -267,8 +267,11 @@ struct BulkTests {
             #expect(last?.sequence == start && last?.alreadyPresent == 1)
             // An upload that goes idle ends with its deadline.
             let idle = try await cohort.cohorts.uploadAssignments(options: CallOptions(timeout: .milliseconds(100)))
-            try await idle.write(part(two))
-            let late = await #expect(throws: RPCError.self) { _ = try await idle.response() }
+            let message = part(two)
+            let late = await #expect(throws: RPCError.self) {
+                try await idle.write(message)
+                _ = try await idle.response()
+            }
             #expect(late?.code == .deadlineExceeded)
 
             #expect(try await cohort.operations.getStatus(.init()).sequence == start)
