@@ -34,7 +34,7 @@ final class LogFile: Sendable {
                 throw StoreError.refused("\(name) cannot be opened with synchronous = FULL")
             }
             try db.inTransaction(.immediate) {
-                try Schema.prepare(db, Schema.log, file: name)
+                try Schema.prepare(db, Schema.log, file: name, format: Schema.logFormat)
                 return .commit
             }
         }

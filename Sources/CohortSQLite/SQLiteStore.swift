@@ -131,6 +131,12 @@ package final class SQLiteStore: Store {
         try opened().tables.loadBulk(reference)
     }
 
+    package func stage(_ change: AssignmentChange) throws(StoreError) { try opened().tables.stage(change) }
+
+    package func loadAssignments(_ reference: AssignmentReference) throws(StoreError) -> AssignmentChange {
+        try opened().tables.loadAssignments(reference)
+    }
+
     package func apply(_ batch: MaterializedBatch) throws(StoreError) { try opened().tables.apply(batch) }
 
     package var sizeInBytes: UInt64 {

@@ -1,9 +1,11 @@
 import CohortCore
 import GRDB
 
-/// The tables of the two files, format 1.
+/// The tables of the two files.
 enum Schema {
-    static let format: Int64 = 1
+    static let logFormat: Int64 = 1
+    /// 2: overrides and lists as chunks of bitmaps.
+    static let tablesFormat: Int64 = 2
 
     static let log = """
         CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
@@ -52,13 +54,19 @@ enum Schema {
             record BLOB NOT NULL,
             record_check INTEGER NOT NULL
         );
-        CREATE TABLE IF NOT EXISTS assignments (
+        CREATE TABLE IF NOT EXISTS assignment_chunks (
+            chunk INTEGER NOT NULL,
             cohort INTEGER NOT NULL,
             kind INTEGER NOT NULL,
-            ordinal INTEGER NOT NULL,
-            PRIMARY KEY (cohort, kind, ordinal)
-        ) WITHOUT ROWID;
-        CREATE INDEX IF NOT EXISTS assignments_by_ordinal ON assignments (ordinal);
+            bits BLOB NOT NULL,
+            bits_check INTEGER NOT NULL,
+            UNIQUE (chunk, cohort, kind)
+        );
+        CREATE TABLE IF NOT EXISTS assignment_changes (
+            stage INTEGER PRIMARY KEY,
+            cohort INTEGER NOT NULL,
+            sets BLOB NOT NULL
+        );
         CREATE TABLE IF NOT EXISTS intervals (
             ordinal INTEGER NOT NULL,
             cohort INTEGER NOT NULL,
@@ -88,19 +96,28 @@ enum Schema {
         );
         """
 
-    /// Makes the tables of a new file, and refuses a file of a later format.
-    static func prepare(_ db: Database, _ sql: String, file: String) throws {
+    /// Makes the tables of a new file, brings an older one up to `format`, and refuses a file of a later one.
+    ///
+    /// - Parameter upgrade: brings a file from an earlier format, from 1 on, to this one.
+    static func prepare(
+        _ db: Database,
+        _ sql: String,
+        file: String,
+        format: Int64,
+        upgrade: (_ from: Int64) throws -> Void = { _ in }
+    ) throws {
         try db.execute(sql: sql)
         if let found = try meta(db, "format") as Int64? {
-            guard found == format else {
+            guard (1...format).contains(found) else {
                 throw StoreError.refused(
                     "\(file) is of format \(found), this version reads format \(format). Use the version of Cohort that "
                         + "wrote it"
                 )
             }
-        } else {
-            try setMeta(db, "format", format)
+            if found == format { return }
+            try upgrade(found)
         }
+        try setMeta(db, "format", format)
     }
 
     static func meta<T: DatabaseValueConvertible>(_ db: Database, _ key: String) throws -> T? {

@@ -69,26 +69,6 @@ extension TablesFile {
         }
     }
 
-    func scanAssignments(_ body: (Assignment) -> Void) throws(StoreError) {
-        try read { db in
-            let select = try RawStatement(db, "SELECT cohort, kind, ordinal FROM assignments")
-            defer { select.reset() }
-            while try select.next() {
-                guard let kind = AssignmentKind(rawValue: UInt8(truncatingIfNeeded: select.int64(1))) else {
-                    throw StoreError.corrupt("\(Self.name): an assignment's kind is not known")
-                }
-                body(
-                    Assignment(
-                        cohort: CohortNumber(truncatingIfNeeded: select.int64(0)),
-                        kind: kind,
-                        ordinal: Ordinal(truncatingIfNeeded: select.int64(2)),
-                        present: true
-                    )
-                )
-            }
-        }
-    }
-
     func stage(_ change: BulkChange) throws(StoreError) {
         try write(durably: true) { db in
             try db.execute(
@@ -128,6 +108,7 @@ extension TablesFile {
                 sql: "DELETE FROM bulk_changes WHERE sequence IS NULL AND stage > ?",
                 arguments: [Int64(sequence)]
             )
+            try db.execute(sql: "DELETE FROM assignment_changes WHERE stage > ?", arguments: [Int64(sequence)])
         }
     }
 
@@ -141,7 +122,7 @@ extension TablesFile {
                 )
             }
             for cohort in batch.cohorts { try write(cohort, db) }
-            try write(batch.assignments, db)
+            try write(batch.assignments, through: batch.appliedSequence, db)
             try write(batch.closed, db)
             for (stage, sequence, time) in batch.bulks {
                 try db.execute(
@@ -185,19 +166,7 @@ extension TablesFile {
             )
         }
         if cohort.state == .archived {
-            try db.execute(sql: "DELETE FROM assignments WHERE cohort = ?", arguments: [cohort.number])
-        }
-    }
-
-    private func write(_ assignments: [Assignment], _ db: Database) throws {
-        let insert = try RawStatement(db, "INSERT OR IGNORE INTO assignments (cohort, kind, ordinal) VALUES (?, ?, ?)")
-        let delete = try RawStatement(db, "DELETE FROM assignments WHERE cohort = ? AND kind = ? AND ordinal = ?")
-        for assignment in assignments {
-            let statement = assignment.present ? insert : delete
-            statement.bind(1, assignment.cohort)
-            statement.bind(2, Int64(assignment.kind.rawValue))
-            statement.bind(3, assignment.ordinal)
-            try statement.run()
+            try removeAssignments(ofCohort: cohort.number, db)
         }
     }
 

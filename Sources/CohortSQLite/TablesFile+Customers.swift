@@ -60,7 +60,7 @@ extension TablesFile {
         )
         let update = try RawStatement(db, "UPDATE customers SET record = ?, record_check = ? WHERE ordinal = ?")
         let delete = try RawStatement(db, "DELETE FROM customers WHERE ordinal = ?")
-        let deleteAssignments = try RawStatement(db, "DELETE FROM assignments WHERE ordinal = ?")
+        var erased: [Ordinal] = []
         var growth: Int64 = 0
         for (ordinal, row) in customers {
             switch row {
@@ -91,10 +91,10 @@ extension TablesFile {
                 try delete.run()
                 // A customer that came and went between two batches has no row.
                 growth -= Int64(db.changesCount)
-                deleteAssignments.bind(1, ordinal)
-                try deleteAssignments.run()
+                erased.append(ordinal)
             }
         }
+        try removeAssignments(of: erased, db)
         return growth
     }
 

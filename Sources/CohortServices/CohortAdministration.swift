@@ -5,9 +5,6 @@ import SwiftProtobuf
 
 /// `cohort.v1.CohortService` over an engine.
 package struct CohortAdministration: CohortServiceHandler {
-    /// Most ids in one change of overrides or of a list.
-    static let maximumIDs = 10_000
-
     private let engine: Engine
 
     package init(engine: Engine) {
@@ -91,7 +88,6 @@ package struct CohortAdministration: CohortServiceHandler {
         _ request: SetOverridesRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> SetOverridesResponse {
-        try Self.checkCount(request.include.count + request.exclude.count + request.clear.count)
         let result = try await answering { () async throws(DomainError) in
             try await engine.setOverrides(
                 cohort: request.cohortID,
@@ -111,7 +107,6 @@ package struct CohortAdministration: CohortServiceHandler {
         _ request: ModifyStaticMembersRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> ModifyStaticMembersResponse {
-        try Self.checkCount(request.add.count + request.remove.count)
         let result = try await answering { () async throws(DomainError) in
             try await engine.changeList(
                 cohort: request.cohortID,
@@ -132,6 +127,17 @@ package struct CohortAdministration: CohortServiceHandler {
         }
     }
 
+    package func uploadAssignments(
+        _ requests: RequestStream<UploadAssignmentsRequest>,
+        _ call: ServerCall
+    ) async throws(RPCError) -> UploadAssignmentsResponse {
+        var session = UploadSession(engine: engine, context: call.writeContext)
+        for try await request in requests {
+            if let receipt = try await session.take(request) { return receipt }
+        }
+        throw UploadSession.incomplete
+    }
+
     package func archiveCohort(
         _ request: ArchiveCohortRequest,
         _ call: ServerCall
@@ -140,11 +146,5 @@ package struct CohortAdministration: CohortServiceHandler {
             try await engine.archive(cohort: request.cohortID, context: call.writeContext)
         }
         return .with { $0.sequence = result.sequence }
-    }
-
-    private static func checkCount(_ count: Int) throws(RPCError) {
-        guard count <= maximumIDs else {
-            throw .invalid("customer ids", "are \(count); send at most \(maximumIDs) in a request")
-        }
     }
 }

@@ -18,12 +18,15 @@ package struct CustomerService: CustomerServiceHandler {
         let result = try await answering { () async throws(DomainError) in
             try await engine.put(request.domain(), context: call.writeContext)
         }
-        return .with {
-            $0.sequence = result.sequence
-            $0.outcome = CohortAPI.Outcome(result.outcome)
-            $0.entered = result.entered
-            $0.left = result.left
-        }
+        return PutCustomerResponse(result)
+    }
+
+    package func batchPutCustomers(
+        _ request: BatchPutCustomersRequest,
+        _ call: ServerCall
+    ) async throws(RPCError) -> BatchPutCustomersResponse {
+        let rows = try await CustomerRows(request.rows, engine, call.writeContext)
+        return BatchPutCustomersResponse(rows, current: engine.status.sequence)
     }
 
     package func getCustomer(

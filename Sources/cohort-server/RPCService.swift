@@ -25,7 +25,7 @@ struct RPCService: Service {
                 OperationsService(engine: engine, startedAt: SystemClock.now(), residentBytes: residentBytes),
                 health.service,
             ],
-            interceptors: [LoggingInterceptor(logger: logger), DeadlineInterceptor()],
+            interceptors: [LoggingInterceptor(logger: logger), DeadlineInterceptor(longestUpload: settings.upload)],
             eventLoopGroup: MultiThreadedEventLoopGroup(numberOfThreads: settings.threads),
             logger: logger
         )

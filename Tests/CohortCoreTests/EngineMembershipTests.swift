@@ -299,7 +299,9 @@ struct EngineMembershipTests {
 
     @Test("A batch of the greatest size is taken in one group")
     func largeBatches() async throws {
-        try await withEngine(configuration: EngineConfiguration()) { engine, _ in
+        var configuration = EngineConfiguration()
+        configuration.maximumBatchRows = 10_000
+        try await withEngine(configuration: configuration) { engine, _ in
             try await engine.create("EVEN", "customer.daily_spend > 0.0")
             for batch in 0..<2 {
                 let rows = (0..<10_000).map { i in

@@ -80,7 +80,7 @@ struct SeededGenerator: RandomNumberGenerator {
     mutating func ordinal() -> Ordinal { Ordinal(truncatingIfNeeded: number()) }
 
     mutating func change() -> LogEntry.Change {
-        switch Int.random(in: 0..<7, using: &self) {
+        switch Int.random(in: 0..<8, using: &self) {
         case 0:
             .attributeDeclared(
                 AttributeDeclaration(
@@ -109,6 +109,10 @@ struct SeededGenerator: RandomNumberGenerator {
             )
         case 3: .ruleUpdated(cohort: ordinal(), version: ordinal(), rule: text())
         case 4: .cohortArchived(ordinal())
+        case 6:
+            .assignmentsStaged(
+                AssignmentReference(stage: number(), cohort: ordinal(), added: number(), removed: number())
+            )
         case 5:
             .assignmentsChanged(
                 (0..<Int.random(in: 0...5, using: &self)).map { _ in

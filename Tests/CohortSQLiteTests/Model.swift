@@ -9,6 +9,24 @@ struct Model {
         var include: Set<String> = []
         var exclude: Set<String> = []
         var listed: Set<String> = []
+
+        /// What is assigned, each with its kind.
+        var assigned: Set<String> {
+            Set(include.map { "include \($0)" } + exclude.map { "exclude \($0)" } + listed.map { "listed \($0)" })
+        }
+
+        mutating func change(_ mode: UploadMode, _ customers: Set<String>) {
+            switch mode {
+            case .listAdd: listed.formUnion(customers)
+            case .listRemove: listed.subtract(customers)
+            case .listReplace: listed = customers
+            case .include, .exclude, .clear:
+                include.subtract(customers)
+                exclude.subtract(customers)
+                if mode == .include { include.formUnion(customers) }
+                if mode == .exclude { exclude.formUnion(customers) }
+            }
+        }
     }
 
     typealias Attributes = [String: (value: AttributeValue?, time: Int64)]

@@ -108,7 +108,8 @@ private final class ModelRun {
         case 76..<80: try await createCohort()
         case 80..<85: try await updateRule()
         case 85..<91: try await setOverrides()
-        case 91..<96: try await changeList()
+        case 91..<94: try await changeList()
+        case 94..<96: try await upload()
         case 96: try await archive()
         case 97: try await reopen(losingTables: true)
         case 98: try await reopen(losingTables: false)
@@ -222,6 +223,57 @@ private final class ModelRun {
         #expect(result.sequence == model.sequence)
         #expect(result.added == UInt64(new.subtracting(old).count))
         #expect(result.removed == UInt64(old.subtracting(new).count))
+    }
+
+    /// An upload in two parts with writes in between, now and then given up.
+    private func upload() async throws {
+        guard let id = model.liveCohorts.randomElement(using: &random), let cohort = model.cohorts[id] else { return }
+        let modes = UploadMode.allCases.filter { cohort.rule == nil || !$0.concernsList }
+        let mode = try #require(modes.randomElement(using: &random))
+        let upload = try engine.upload(cohort: id, mode: mode)
+        let pool = model.order + ["ghost1", "ghost2", "bad\n"]
+        var named: Set<String> = []
+        var (received, known, unknown, invalid): ([String], UInt64, [UploadedID], [UploadedID]) = ([], 0, [], [])
+        var erased: Set<String> = []
+        for part in 0..<2 {
+            let ids = (0..<Int.random(in: 0...20, using: &random)).compactMap { _ in pool.randomElement(using: &random)
+            }
+            for (i, customer) in ids.enumerated() {
+                let place = UploadedID(position: UInt64(received.count + i), id: customer)
+                if model.customers[customer] != nil {
+                    known += 1
+                    named.insert(customer)
+                } else if customer == "bad\n" {
+                    invalid.append(place)
+                } else {
+                    unknown.append(place)
+                }
+            }
+            received += ids
+            try upload.add(ids)
+            guard part == 0 else { continue }
+            for _ in 0..<Int.random(in: 0...3, using: &random) {
+                let before = Set(model.order)
+                try await erase()
+                erased.formUnion(before.subtracting(model.order).intersection(named))
+            }
+            named.subtract(erased)
+            try await put()
+        }
+        if Int.random(in: 0..<6, using: &random) == 0 { return }
+        let old = model.cohorts[id] ?? Model.Cohort()
+        model.cohorts[id]?.change(mode, named)
+        let new = model.cohorts[id] ?? Model.Cohort()
+        if old.listed != new.listed || old.include != new.include || old.exclude != new.exclude { model.sequence += 1 }
+        let receipt = try await upload.commit(context: tester)
+        let (before, after) = (old.assigned, new.assigned)
+        #expect(receipt.sequence == model.sequence && receipt.received == UInt64(received.count))
+        #expect(receipt.unknown.samples == unknown && receipt.unknown.count == UInt64(unknown.count))
+        #expect(receipt.invalid.samples == invalid && receipt.erased == UInt64(erased.count))
+        #expect(receipt.added == UInt64(after.subtracting(before).count))
+        #expect(receipt.removed == UInt64(before.subtracting(after).count))
+        #expect(receipt.alreadyPresent == (mode.removes ? 0 : known - receipt.erased - receipt.added))
+        #expect(receipt.notPresent == (mode.removes ? known - receipt.erased - receipt.removed : 0))
     }
 
     private func archive() async throws {

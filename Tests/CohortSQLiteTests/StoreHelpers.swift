@@ -105,6 +105,10 @@ final class FaultyStore: Store {
     }
     func stage(_ change: BulkChange) throws(StoreError) { try store.stage(change) }
     func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange { try store.loadBulk(reference) }
+    func stage(_ change: AssignmentChange) throws(StoreError) { try store.stage(change) }
+    func loadAssignments(_ reference: AssignmentReference) throws(StoreError) -> AssignmentChange {
+        try store.loadAssignments(reference)
+    }
     func apply(_ batch: MaterializedBatch) throws(StoreError) {
         if faults.withLock({ $0.apply }) { throw .failed("planted: no tables") }
         try store.apply(batch)

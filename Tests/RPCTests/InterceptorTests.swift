@@ -191,6 +191,13 @@ struct InterceptorTests {
         let stream = ServerCall(descriptor: EchoService.Methods.count)
         _ = try interceptor.begin(stream)
         #expect(stream.deadline == nil)
+        let upload = ServerCall(
+            descriptor: MethodDescriptor(service: "s", method: "Upload", kind: .clientStreaming)
+        )
+        _ = try interceptor.begin(upload)
+        #expect(upload.deadline == nil)
+        _ = try DeadlineInterceptor(longestUpload: .seconds(7)).begin(upload)
+        #expect(upload.deadline == upload.receivedAt + .seconds(7))
         let late = ServerCall(descriptor: EchoService.Methods.count, deadline: .now() - .seconds(1))
         #expect(throws: RPCError.self) { try interceptor.begin(late) }
     }

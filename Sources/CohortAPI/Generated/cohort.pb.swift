@@ -167,6 +167,75 @@ public nonisolated enum CohortState: SwiftProtobuf.Enum, Swift.CaseIterable {
 
 }
 
+/// What an upload does with the customers it names.
+public nonisolated enum UploadMode: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// Refused in the first message.
+  case unspecified // = 0
+
+  /// Adds them to the list of a static cohort.
+  case listAdd // = 1
+
+  /// Removes them from the list of a static cohort.
+  case listRemove // = 2
+
+  /// Makes them the list of a static cohort: who is not named is removed.
+  case listReplace // = 3
+
+  /// Includes them whatever the rule or list says; who is excluded is excluded no more.
+  case include // = 4
+
+  /// Excludes them whatever the rule or list says; who is included is included no more.
+  case exclude // = 5
+
+  /// Removes their overrides.
+  case clear // = 6
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .listAdd
+    case 2: self = .listRemove
+    case 3: self = .listReplace
+    case 4: self = .include
+    case 5: self = .exclude
+    case 6: self = .clear
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .listAdd: return 1
+    case .listRemove: return 2
+    case .listReplace: return 3
+    case .include: return 4
+    case .exclude: return 5
+    case .clear: return 6
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [UploadMode] = [
+    .unspecified,
+    .listAdd,
+    .listRemove,
+    .listReplace,
+    .include,
+    .exclude,
+    .clear,
+  ]
+
+}
+
 /// A cohort.
 public nonisolated struct Cohort: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -575,6 +644,149 @@ public nonisolated struct ModifyStaticMembersResponse: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// A part of an upload.
+public nonisolated struct UploadAssignmentsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The cohort. Needed in the first message; a later one leaves it out, or repeats it.
+  public var cohortID: String = String()
+
+  /// What to do. Needed in the first message; a later one leaves it out, or repeats it.
+  public var mode: UploadMode = .unspecified
+
+  /// Customers, at most 10,000 in one message and 10,000,000 in one upload. May be empty.
+  public var customerIds: [String] = []
+
+  /// True in the last message of the upload. Without it the upload is given up and nothing is changed.
+  public var complete: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// An id of an upload that changed nothing.
+public nonisolated struct UploadedID: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Its place in the upload, counted from 0.
+  public var position: UInt64 = 0
+
+  /// The id as sent, at most its first 256 bytes.
+  public var customerID: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// The receipt of an upload. `received` is the sum of `added`, `already_present`, `unknown`, `invalid` and `erased`, or
+/// in the modes LIST_REMOVE and CLEAR of `removed`, `not_present` and the same last three.
+public nonisolated struct UploadAssignmentsResponse: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The cohort with its new list or overrides.
+  public var cohort: Cohort {
+    get {_storage._cohort ?? Cohort()}
+    set {_uniqueStorage()._cohort = newValue}
+  }
+  /// Returns true if `cohort` has been explicitly set.
+  public var hasCohort: Bool {_storage._cohort != nil}
+  /// Clears the value of `cohort`. Subsequent reads from it will return its default value.
+  public mutating func clearCohort() {_uniqueStorage()._cohort = nil}
+
+  /// The sequence of the write, or the current one when nothing changed.
+  public var sequence: UInt64 {
+    get {_storage._sequence}
+    set {_uniqueStorage()._sequence = newValue}
+  }
+
+  /// Ids sent, one that stands twice counted twice.
+  public var received: UInt64 {
+    get {_storage._received}
+    set {_uniqueStorage()._received = newValue}
+  }
+
+  /// Customers that were put on the list, or got the override.
+  public var added: UInt64 {
+    get {_storage._added}
+    set {_uniqueStorage()._added = newValue}
+  }
+
+  /// Ids of customers that were on the list or had the override already, or stood earlier in the upload.
+  public var alreadyPresent: UInt64 {
+    get {_storage._alreadyPresent}
+    set {_uniqueStorage()._alreadyPresent = newValue}
+  }
+
+  /// Customers that were taken off the list or lost their override. With LIST_REPLACE those that were not named, with
+  /// INCLUDE those that were excluded before, with EXCLUDE those that were included.
+  public var removed: UInt64 {
+    get {_storage._removed}
+    set {_uniqueStorage()._removed = newValue}
+  }
+
+  /// Ids to remove of customers that were not on the list or had no override, or stood earlier in the upload.
+  public var notPresent: UInt64 {
+    get {_storage._notPresent}
+    set {_uniqueStorage()._notPresent = newValue}
+  }
+
+  /// Ids of no known customer.
+  public var unknown: UInt64 {
+    get {_storage._unknown}
+    set {_uniqueStorage()._unknown = newValue}
+  }
+
+  /// The first 1,000 of them, in the order of the upload.
+  public var unknownIds: [UploadedID] {
+    get {_storage._unknownIds}
+    set {_uniqueStorage()._unknownIds = newValue}
+  }
+
+  /// Ids that no customer can have.
+  public var invalid: UInt64 {
+    get {_storage._invalid}
+    set {_uniqueStorage()._invalid = newValue}
+  }
+
+  /// The first 1,000 of them, in the order of the upload.
+  public var invalidIds: [UploadedID] {
+    get {_storage._invalidIds}
+    set {_uniqueStorage()._invalidIds = newValue}
+  }
+
+  /// Customers that were known when their id arrived, and were erased before the upload took effect.
+  public var erased: UInt64 {
+    get {_storage._erased}
+    set {_uniqueStorage()._erased = newValue}
+  }
+
+  /// Customers that became IN.
+  public var entered: UInt64 {
+    get {_storage._entered}
+    set {_uniqueStorage()._entered = newValue}
+  }
+
+  /// Customers that were IN and are no more.
+  public var left: UInt64 {
+    get {_storage._left}
+    set {_uniqueStorage()._left = newValue}
+  }
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
 /// Names the cohort to archive.
 public nonisolated struct ArchiveCohortRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -617,6 +829,10 @@ nonisolated extension FailPolicy: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension CohortState: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0COHORT_STATE_UNSPECIFIED\0\u{1}COHORT_STATE_BUILDING\0\u{1}COHORT_STATE_ACTIVE\0\u{1}COHORT_STATE_ARCHIVED\0")
+}
+
+nonisolated extension UploadMode: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UPLOAD_MODE_UNSPECIFIED\0\u{1}UPLOAD_MODE_LIST_ADD\0\u{1}UPLOAD_MODE_LIST_REMOVE\0\u{1}UPLOAD_MODE_LIST_REPLACE\0\u{1}UPLOAD_MODE_INCLUDE\0\u{1}UPLOAD_MODE_EXCLUDE\0\u{1}UPLOAD_MODE_CLEAR\0")
 }
 
 nonisolated extension Cohort: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -1318,6 +1534,247 @@ nonisolated extension ModifyStaticMembersResponse: SwiftProtobuf.Message, SwiftP
         if _storage._notListed != rhs_storage._notListed {return false}
         if _storage._unknownCustomers != rhs_storage._unknownCustomers {return false}
         if _storage._invalidIds != rhs_storage._invalidIds {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension UploadAssignmentsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".UploadAssignmentsRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}mode\0\u{3}customer_ids\0\u{1}complete\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
+      case 2: try { try decoder.decodeSingularEnumField(value: &self.mode) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.customerIds) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.complete) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.cohortID.isEmpty {
+      try visitor.visitSingularStringField(value: self.cohortID, fieldNumber: 1)
+    }
+    if self.mode != .unspecified {
+      try visitor.visitSingularEnumField(value: self.mode, fieldNumber: 2)
+    }
+    if !self.customerIds.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.customerIds, fieldNumber: 3)
+    }
+    if self.complete != false {
+      try visitor.visitSingularBoolField(value: self.complete, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: UploadAssignmentsRequest, rhs: UploadAssignmentsRequest) -> Bool {
+    if lhs.cohortID != rhs.cohortID {return false}
+    if lhs.mode != rhs.mode {return false}
+    if lhs.customerIds != rhs.customerIds {return false}
+    if lhs.complete != rhs.complete {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension UploadedID: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".UploadedID"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}position\0\u{3}customer_id\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.position) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.customerID) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.position != 0 {
+      try visitor.visitSingularUInt64Field(value: self.position, fieldNumber: 1)
+    }
+    if !self.customerID.isEmpty {
+      try visitor.visitSingularStringField(value: self.customerID, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: UploadedID, rhs: UploadedID) -> Bool {
+    if lhs.position != rhs.position {return false}
+    if lhs.customerID != rhs.customerID {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension UploadAssignmentsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".UploadAssignmentsResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0\u{1}received\0\u{1}added\0\u{3}already_present\0\u{1}removed\0\u{3}not_present\0\u{1}unknown\0\u{3}unknown_ids\0\u{1}invalid\0\u{3}invalid_ids\0\u{1}erased\0\u{1}entered\0\u{1}left\0")
+
+  fileprivate class _StorageClass {
+    var _cohort: Cohort? = nil
+    var _sequence: UInt64 = 0
+    var _received: UInt64 = 0
+    var _added: UInt64 = 0
+    var _alreadyPresent: UInt64 = 0
+    var _removed: UInt64 = 0
+    var _notPresent: UInt64 = 0
+    var _unknown: UInt64 = 0
+    var _unknownIds: [UploadedID] = []
+    var _invalid: UInt64 = 0
+    var _invalidIds: [UploadedID] = []
+    var _erased: UInt64 = 0
+    var _entered: UInt64 = 0
+    var _left: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _cohort = source._cohort
+      _sequence = source._sequence
+      _received = source._received
+      _added = source._added
+      _alreadyPresent = source._alreadyPresent
+      _removed = source._removed
+      _notPresent = source._notPresent
+      _unknown = source._unknown
+      _unknownIds = source._unknownIds
+      _invalid = source._invalid
+      _invalidIds = source._invalidIds
+      _erased = source._erased
+      _entered = source._entered
+      _left = source._left
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularMessageField(value: &_storage._cohort) }()
+        case 2: try { try decoder.decodeSingularUInt64Field(value: &_storage._sequence) }()
+        case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._received) }()
+        case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._added) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._alreadyPresent) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._removed) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._notPresent) }()
+        case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._unknown) }()
+        case 9: try { try decoder.decodeRepeatedMessageField(value: &_storage._unknownIds) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._invalid) }()
+        case 11: try { try decoder.decodeRepeatedMessageField(value: &_storage._invalidIds) }()
+        case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._erased) }()
+        case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._entered) }()
+        case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._left) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      try { if let v = _storage._cohort {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+      } }()
+      if _storage._sequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sequence, fieldNumber: 2)
+      }
+      if _storage._received != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._received, fieldNumber: 3)
+      }
+      if _storage._added != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._added, fieldNumber: 4)
+      }
+      if _storage._alreadyPresent != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._alreadyPresent, fieldNumber: 5)
+      }
+      if _storage._removed != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._removed, fieldNumber: 6)
+      }
+      if _storage._notPresent != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._notPresent, fieldNumber: 7)
+      }
+      if _storage._unknown != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._unknown, fieldNumber: 8)
+      }
+      if !_storage._unknownIds.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._unknownIds, fieldNumber: 9)
+      }
+      if _storage._invalid != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._invalid, fieldNumber: 10)
+      }
+      if !_storage._invalidIds.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._invalidIds, fieldNumber: 11)
+      }
+      if _storage._erased != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._erased, fieldNumber: 12)
+      }
+      if _storage._entered != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._entered, fieldNumber: 13)
+      }
+      if _storage._left != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._left, fieldNumber: 14)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: UploadAssignmentsResponse, rhs: UploadAssignmentsResponse) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._cohort != rhs_storage._cohort {return false}
+        if _storage._sequence != rhs_storage._sequence {return false}
+        if _storage._received != rhs_storage._received {return false}
+        if _storage._added != rhs_storage._added {return false}
+        if _storage._alreadyPresent != rhs_storage._alreadyPresent {return false}
+        if _storage._removed != rhs_storage._removed {return false}
+        if _storage._notPresent != rhs_storage._notPresent {return false}
+        if _storage._unknown != rhs_storage._unknown {return false}
+        if _storage._unknownIds != rhs_storage._unknownIds {return false}
+        if _storage._invalid != rhs_storage._invalid {return false}
+        if _storage._invalidIds != rhs_storage._invalidIds {return false}
+        if _storage._erased != rhs_storage._erased {return false}
+        if _storage._entered != rhs_storage._entered {return false}
+        if _storage._left != rhs_storage._left {return false}
         return true
       }
       if !storagesAreEqual {return false}

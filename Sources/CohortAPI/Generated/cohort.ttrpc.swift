@@ -32,6 +32,10 @@ public enum CohortServiceMethods {
     public static let modifyStaticMembers = MethodDescriptor(
         service: service, method: "ModifyStaticMembers", kind: .unary, isIdempotent: false)
 
+    /// `cohort.v1.CohortService/UploadAssignments`.
+    public static let uploadAssignments = MethodDescriptor(
+        service: service, method: "UploadAssignments", kind: .clientStreaming, isIdempotent: false)
+
     /// `cohort.v1.CohortService/ArchiveCohort`.
     public static let archiveCohort = MethodDescriptor(
         service: service, method: "ArchiveCohort", kind: .unary, isIdempotent: false)
@@ -44,6 +48,7 @@ public enum CohortServiceMethods {
         updateCohortRule,
         setOverrides,
         modifyStaticMembers,
+        uploadAssignments,
         archiveCohort,
     ]
 }
@@ -69,6 +74,10 @@ public protocol CohortServiceHandler: RegistrableService {
     /// Adds and removes customers of a static cohort.
     func modifyStaticMembers(_ request: ModifyStaticMembersRequest, _ call: ServerCall) async throws(RPCError) -> ModifyStaticMembersResponse
 
+    /// Changes the list or the overrides of a cohort by very many customers at once, in one step at one sequence: no
+    /// reader sees a part of it. A call that ends before its last message changes nothing.
+    func uploadAssignments(_ requests: RequestStream<UploadAssignmentsRequest>, _ call: ServerCall) async throws(RPCError) -> UploadAssignmentsResponse
+
     /// Archives a cohort: it has no members any more, and its id is never used again.
     func archiveCohort(_ request: ArchiveCohortRequest, _ call: ServerCall) async throws(RPCError) -> ArchiveCohortResponse
 }
@@ -87,6 +96,7 @@ extension CohortServiceHandler {
         router.unary(CohortServiceMethods.updateCohortRule) { (request: UpdateCohortRuleRequest, call) async throws(RPCError) in try await self.updateCohortRule(request, call) }
         router.unary(CohortServiceMethods.setOverrides) { (request: SetOverridesRequest, call) async throws(RPCError) in try await self.setOverrides(request, call) }
         router.unary(CohortServiceMethods.modifyStaticMembers) { (request: ModifyStaticMembersRequest, call) async throws(RPCError) in try await self.modifyStaticMembers(request, call) }
+        router.clientStream(CohortServiceMethods.uploadAssignments) { (requests: RequestStream<UploadAssignmentsRequest>, call) async throws(RPCError) in try await self.uploadAssignments(requests, call) }
         router.unary(CohortServiceMethods.archiveCohort) { (request: ArchiveCohortRequest, call) async throws(RPCError) in try await self.archiveCohort(request, call) }
     }
 }
@@ -130,6 +140,12 @@ public struct CohortServiceClient: Sendable {
     /// Adds and removes customers of a static cohort.
     public func modifyStaticMembers(_ request: ModifyStaticMembersRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> ModifyStaticMembersResponse {
         try await transport.unary(CohortServiceMethods.modifyStaticMembers, request, options)
+    }
+
+    /// Changes the list or the overrides of a cohort by very many customers at once, in one step at one sequence: no
+    /// reader sees a part of it. A call that ends before its last message changes nothing.
+    public func uploadAssignments(options: CallOptions = CallOptions()) async throws(RPCError) -> ClientStreamCall<UploadAssignmentsRequest, UploadAssignmentsResponse> {
+        try await transport.clientStream(CohortServiceMethods.uploadAssignments, options)
     }
 
     /// Archives a cohort: it has no members any more, and its id is never used again.

@@ -12,6 +12,10 @@ public enum CustomerServiceMethods {
     public static let putCustomer = MethodDescriptor(
         service: service, method: "PutCustomer", kind: .unary, isIdempotent: false)
 
+    /// `cohort.v1.CustomerService/BatchPutCustomers`.
+    public static let batchPutCustomers = MethodDescriptor(
+        service: service, method: "BatchPutCustomers", kind: .unary, isIdempotent: false)
+
     /// `cohort.v1.CustomerService/GetCustomer`.
     public static let getCustomer = MethodDescriptor(
         service: service, method: "GetCustomer", kind: .unary, isIdempotent: true)
@@ -35,6 +39,7 @@ public enum CustomerServiceMethods {
     /// All of them, in the order of the .proto file.
     public static let all: [MethodDescriptor] = [
         putCustomer,
+        batchPutCustomers,
         getCustomer,
         eraseCustomer,
         declareAttribute,
@@ -48,6 +53,10 @@ public protocol CustomerServiceHandler: RegistrableService {
     /// Merges attributes into a customer, who is created when new. An attribute keeps the value with the newest
     /// event time, in whatever order the values arrive; at equal times the later arrival wins.
     func putCustomer(_ request: PutCustomerRequest, _ call: ServerCall) async throws(RPCError) -> PutCustomerResponse
+
+    /// Puts up to 1,000 customers. Each row is a write of its own, in order, with a result of its own; a row that is
+    /// refused does not stop the rest. The call fails as a whole, with nothing written, only for what concerns all rows.
+    func batchPutCustomers(_ request: BatchPutCustomersRequest, _ call: ServerCall) async throws(RPCError) -> BatchPutCustomersResponse
 
     /// A customer's attributes and cohorts.
     func getCustomer(_ request: GetCustomerRequest, _ call: ServerCall) async throws(RPCError) -> GetCustomerResponse
@@ -78,6 +87,7 @@ extension CustomerServiceHandler {
     /// What `register(with:)` does unless the handler has one of its own, which may call this first.
     public func registerMethods(with router: inout Router) {
         router.unary(CustomerServiceMethods.putCustomer) { (request: PutCustomerRequest, call) async throws(RPCError) in try await self.putCustomer(request, call) }
+        router.unary(CustomerServiceMethods.batchPutCustomers) { (request: BatchPutCustomersRequest, call) async throws(RPCError) in try await self.batchPutCustomers(request, call) }
         router.unary(CustomerServiceMethods.getCustomer) { (request: GetCustomerRequest, call) async throws(RPCError) in try await self.getCustomer(request, call) }
         router.unary(CustomerServiceMethods.eraseCustomer) { (request: EraseCustomerRequest, call) async throws(RPCError) in try await self.eraseCustomer(request, call) }
         router.unary(CustomerServiceMethods.declareAttribute) { (request: DeclareAttributeRequest, call) async throws(RPCError) in try await self.declareAttribute(request, call) }
@@ -100,6 +110,12 @@ public struct CustomerServiceClient: Sendable {
     /// event time, in whatever order the values arrive; at equal times the later arrival wins.
     public func putCustomer(_ request: PutCustomerRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> PutCustomerResponse {
         try await transport.unary(CustomerServiceMethods.putCustomer, request, options)
+    }
+
+    /// Puts up to 1,000 customers. Each row is a write of its own, in order, with a result of its own; a row that is
+    /// refused does not stop the rest. The call fails as a whole, with nothing written, only for what concerns all rows.
+    public func batchPutCustomers(_ request: BatchPutCustomersRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> BatchPutCustomersResponse {
+        try await transport.unary(CustomerServiceMethods.batchPutCustomers, request, options)
     }
 
     /// A customer's attributes and cohorts.

@@ -5,7 +5,8 @@ extension LogEntry {
 
     private enum Kind: UInt8 {
         case attributeDeclared = 1
-        case customerPut, customerErased, cohortCreated, ruleUpdated, cohortArchived, assignmentsChanged
+        case customerPut, customerErased, cohortCreated, ruleUpdated, cohortArchived, assignmentsChanged,
+            assignmentsStaged
     }
 
     package func encode(to writer: inout ByteWriter) {
@@ -102,6 +103,9 @@ extension LogEntry {
                 writer.byte(assignment.kind.rawValue | (assignment.present ? 0x80 : 0))
                 writer.varint(assignment.ordinal)
             }
+        case .assignmentsStaged(let reference):
+            writer.byte(Kind.assignmentsStaged.rawValue)
+            reference.encode(to: &writer)
         }
     }
 
@@ -139,6 +143,8 @@ extension LogEntry {
             return .cohortArchived(try reader.varint32())
         case .assignmentsChanged:
             return .assignmentsChanged(try decodeAssignments(&reader))
+        case .assignmentsStaged:
+            return .assignmentsStaged(try AssignmentReference(decoding: &reader))
         case nil:
             throw CodecError("change kind \(kind) is not known")
         }

@@ -20,6 +20,8 @@ package struct LogEntry: Sendable, Hashable {
         case cohortArchived(CohortNumber)
         /// Overrides or list members, made and taken back.
         case assignmentsChanged([Assignment])
+        /// The same where they are many: staged in the store before the entry.
+        case assignmentsStaged(AssignmentReference)
     }
 
     package init(

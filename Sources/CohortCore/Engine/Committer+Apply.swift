@@ -1,7 +1,12 @@
 /// What entries do to the catalogue and the rules.
 extension Committer {
     /// Applies to catalogue and rules what an entry says; the same for a new entry and for one replayed.
-    func apply(_ entry: LogEntry, _ changes: inout PendingChanges, bulk: BulkChange? = nil) {
+    func apply(
+        _ entry: LogEntry,
+        _ changes: inout PendingChanges,
+        bulk: BulkChange? = nil,
+        assignments: AssignmentChange? = nil
+    ) {
         switch entry.change {
         case .attributeDeclared(let given):
             let declaration = AttributeDeclaration(
@@ -45,14 +50,11 @@ extension Committer {
             cohort.updatedAt = entry.time
             replace(cohort, &changes)
         case .assignmentsChanged(let assignments):
-            changes.assignments += assignments
-            for number in Set(assignments.map(\.cohort)).sorted() {
-                // The rule stays, and so need not be compiled again.
-                var cohort = catalog.cohorts[Int(number)]
-                cohort.updatedAt = entry.time
-                catalog.set(cohort)
-                changes.cohorts.append(cohort)
-            }
+            changes.assignments.add(assignments)
+            for number in Set(assignments.map(\.cohort)).sorted() { touch(number, entry, &changes) }
+        case .assignmentsStaged(let reference):
+            if let assignments { changes.assignments.add(assignments) }
+            touch(reference.cohort, entry, &changes)
         case .customerPut, .customerErased:
             break
         }
@@ -60,6 +62,14 @@ extension Committer {
             bulks.append(AppliedBulk(sequence: entry.sequence, time: entry.time, change: bulk))
             changes.bulks.append((bulk.stage, entry.sequence, entry.time))
         }
+    }
+
+    /// Notes that overrides or list have changed. The rule stays, and so need not be compiled again.
+    private func touch(_ number: CohortNumber, _ entry: LogEntry, _ changes: inout PendingChanges) {
+        var cohort = catalog.cohorts[Int(number)]
+        cohort.updatedAt = entry.time
+        catalog.set(cohort)
+        changes.cohorts.append(cohort)
     }
 
     private func replace(_ cohort: CohortRecord, _ changes: inout PendingChanges) {

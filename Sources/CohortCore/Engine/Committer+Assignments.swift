@@ -1,4 +1,4 @@
-/// Overrides and static lists.
+/// Overrides and static lists, changed in sets: a few customers or millions take the same way.
 extension Committer {
     func setOverrides(
         cohort id: String,
@@ -9,16 +9,15 @@ extension Committer {
     ) throws(DomainError) -> CohortChangeResult {
         let cohort = try catalog.cohort(id)
         try checkCount(include.count + exclude.count + clear.count)
-        var wanted: [Ordinal: AssignmentKind?] = [:]
+        let named = ChunkedBitmap()
         var violations: [FieldViolation] = []
-        for (field, ids, kind) in [
-            ("include", include, AssignmentKind?.some(.include)), ("exclude", exclude, .some(.exclude)),
-            ("clear", clear, nil),
-        ] {
+        let sets = [("include", include), ("exclude", exclude), ("clear", clear)].map { field, ids in
+            let set = ChunkedBitmap()
             for (i, customer) in ids.enumerated() {
                 let problem: String?
                 if let ordinal = ordinal(of: Array(customer.utf8)) {
-                    problem = wanted.updateValue(kind, forKey: ordinal) == nil ? nil : "is named twice"
+                    problem = named.insert(ordinal) ? nil : "is named twice"
+                    set.insert(ordinal)
                 } else {
                     problem = InputRules.customerID(customer) ?? "'\(customer)' is no known customer; put it first"
                 }
@@ -27,28 +26,11 @@ extension Committer {
                     violations.append(FieldViolation(field: "\(field)[\(i)]", description: problem))
                 }
             }
+            return set
         }
         guard violations.isEmpty else { throw .invalidArgument(violations) }
-        let bitmaps = shared.index.bitmaps[Int(cohort.number)]
-        var assignments: [Assignment] = []
-        for ordinal in wanted.keys.sorted() {
-            let kind = wanted[ordinal] ?? nil
-            for other in [AssignmentKind.include, .exclude] {
-                let present = bitmaps.assignments(other).contains(ordinal)
-                guard present != (kind == other) else { continue }
-                assignments.append(
-                    Assignment(cohort: cohort.number, kind: other, ordinal: ordinal, present: !present)
-                )
-            }
-        }
-        if assignments.isEmpty { return unchanged(cohort) }
-        let target = try memberships(
-            of: Array(Set(assignments.map(\.ordinal))).sorted(),
-            in: cohort,
-            override: { wanted[$0] ?? nil },
-            listed: { bitmaps.listed.contains($0) }
-        )
-        return try commit(.assignmentsChanged(assignments), moves(to: target, cohort, .override), context)
+        let parts = overrideParts(include: sets[0], exclude: sets[1], clear: sets[2], of: cohort)
+        return try change(parts, cohort, .override, context)
     }
 
     func changeList(
@@ -58,133 +40,220 @@ extension Committer {
         _ context: WriteContext
     ) throws(DomainError) -> ListChangeResult {
         let cohort = try catalog.cohort(id)
-        guard cohort.kind == .list else {
-            throw .failedPrecondition(
-                code: "NOT_A_LIST",
-                message: "\(id) is decided by a rule. Use overrides to include or exclude single customers."
-            )
-        }
+        try cohort.requireList()
         try checkCount(add.count + remove.count)
-        let bitmaps = shared.index.bitmaps[Int(cohort.number)]
-        var result = ListChangeResult(
-            cohort: shared.view(of: cohort),
-            sequence: sequence,
-            added: 0,
-            alreadyListed: 0,
-            removed: 0,
-            notListed: 0,
-            unknownCustomers: [],
-            invalidIDs: []
-        )
-        var wanted: [Ordinal: Bool] = [:]
-        for (ids, present) in [(add, true), (remove, false)] {
+        var (unknown, invalid): ([String], [String]) = ([], [])
+        let sets = [ChunkedBitmap(), ChunkedBitmap()]
+        var occurrences: [UInt64] = [0, 0]
+        for (i, ids) in [add, remove].enumerated() {
             for customer in ids {
-                guard let ordinal = ordinal(of: Array(customer.utf8)) else {
-                    if InputRules.customerID(customer) == nil {
-                        result.unknownCustomers.append(customer)
-                    } else {
-                        result.invalidIDs.append(customer)
+                if let ordinal = ordinal(of: Array(customer.utf8)) {
+                    if sets[1 - i].contains(ordinal) {
+                        throw .invalid("remove", "'\(customer)' is to be added too; name it once")
                     }
-                    continue
-                }
-                let before = wanted[ordinal]
-                if let before, before != present {
-                    throw .invalid("remove", "'\(customer)' is to be added too; name it once")
-                }
-                let isChange = before == nil && bitmaps.listed.contains(ordinal) != present
-                wanted[ordinal] = present
-                switch (present, isChange) {
-                case (true, true): result.added += 1
-                case (true, false): result.alreadyListed += 1
-                case (false, true): result.removed += 1
-                case (false, false): result.notListed += 1
+                    sets[i].insert(ordinal)
+                    occurrences[i] += 1
+                } else if InputRules.customerID(customer) == nil {
+                    unknown.append(customer)
+                } else {
+                    invalid.append(customer)
                 }
             }
         }
-        let assignments = wanted.keys.sorted().compactMap { ordinal -> Assignment? in
-            guard let present = wanted[ordinal], present != bitmaps.listed.contains(ordinal) else { return nil }
-            return Assignment(cohort: cohort.number, kind: .listed, ordinal: ordinal, present: present)
-        }
-        if assignments.isEmpty { return result }
-        let target = try memberships(
-            of: assignments.map(\.ordinal),
-            in: cohort,
-            override: {
-                bitmaps.include.contains($0) ? .include : bitmaps.exclude.contains($0) ? .exclude : nil
-            },
-            listed: { wanted[$0] ?? false }
+        let part = listPart(add: sets[0], remove: sets[1], of: cohort)
+        let (added, removed) = (part.added.count, part.removed.count)
+        let result = try change([part], cohort, .list, context)
+        return ListChangeResult(
+            cohort: result.cohort,
+            sequence: result.sequence,
+            added: added,
+            alreadyListed: occurrences[0] - added,
+            removed: removed,
+            notListed: occurrences[1] - removed,
+            unknownCustomers: unknown,
+            invalidIDs: invalid
         )
-        let change = try commit(.assignmentsChanged(assignments), moves(to: target, cohort, .list), context)
-        result.cohort = change.cohort
-        result.sequence = change.sequence
-        return result
+    }
+
+    /// Makes a whole upload take effect.
+    func finish(_ upload: UploadedCustomers, _ context: WriteContext) throws(DomainError) -> UploadReceipt {
+        let cohort = try catalog.cohort(upload.cohort)
+        // Customers erased since their ids were looked up: their ordinals are nobody's for ever.
+        let erased = upload.ordinals.intersection(shared.index.erased).count
+        let customers = upload.ordinals.subtracting(shared.index.erased)
+        let none = ChunkedBitmap()
+        let listed = shared.index.bitmaps[Int(cohort.number)].listed
+        let parts: [AssignmentChange.Part] =
+            switch upload.mode {
+            case .listAdd: [listPart(add: customers, remove: none, of: cohort)]
+            case .listRemove: [listPart(add: none, remove: customers, of: cohort)]
+            case .listReplace: [listPart(add: customers, remove: listed.subtracting(customers), of: cohort)]
+            case .include: overrideParts(include: customers, exclude: none, clear: none, of: cohort)
+            case .exclude: overrideParts(include: none, exclude: customers, clear: none, of: cohort)
+            case .clear: overrideParts(include: none, exclude: none, clear: customers, of: cohort)
+            }
+        let added = parts.reduce(0) { $0 + $1.added.count }
+        let removed = parts.reduce(0) { $0 + $1.removed.count }
+        let result = try change(parts, cohort, upload.mode.cause, context)
+        let present = upload.known - erased
+        return UploadReceipt(
+            cohort: result.cohort,
+            sequence: result.sequence,
+            received: upload.received,
+            added: added,
+            alreadyPresent: upload.mode.removes ? 0 : present - added,
+            removed: removed,
+            notPresent: upload.mode.removes ? present - removed : 0,
+            unknown: upload.unknown,
+            invalid: upload.invalid,
+            erased: erased,
+            entered: result.entered,
+            left: result.left
+        )
     }
 
     private func checkCount(_ count: Int) throws(DomainError) {
         let limit = configuration.maximumIDsPerChange
         guard count <= limit else {
-            throw .invalid("ids", "\(count) ids in one change; at most \(limit) are allowed, send them in parts")
+            throw .invalid("customer ids", "are \(count); send at most \(limit) in a request, or upload them")
         }
     }
 
-    /// What the customers become, with the given overrides and list.
-    private func memberships(
-        of ordinals: [Ordinal],
-        in cohort: CohortRecord,
-        override: (Ordinal) -> AssignmentKind?,
-        listed: (Ordinal) -> Bool
-    ) throws(DomainError) -> [Ordinal: Membership] {
-        var result: [Ordinal: Membership] = [:]
-        var undecided: [Ordinal] = []
-        for ordinal in ordinals {
-            switch override(ordinal) {
-            case .include: result[ordinal] = .in
-            case .exclude: result[ordinal] = .out
-            default:
-                if cohort.kind == .list {
-                    result[ordinal] = listed(ordinal) ? .in : .out
-                } else {
-                    undecided.append(ordinal)
-                }
-            }
+    // MARK: What changes
+
+    private func listPart(
+        add: ChunkedBitmap,
+        remove: ChunkedBitmap,
+        of cohort: CohortRecord
+    ) -> AssignmentChange.Part {
+        let listed = shared.index.bitmaps[Int(cohort.number)].listed
+        return AssignmentChange.Part(
+            kind: .listed,
+            added: add.subtracting(listed),
+            removed: remove.intersection(listed)
+        )
+    }
+
+    /// - Parameters: three disjoint sets.
+    private func overrideParts(
+        include: ChunkedBitmap,
+        exclude: ChunkedBitmap,
+        clear: ChunkedBitmap,
+        of cohort: CohortRecord
+    ) -> [AssignmentChange.Part] {
+        let bitmaps = shared.index.bitmaps[Int(cohort.number)]
+        return [
+            AssignmentChange.Part(
+                kind: .include,
+                added: include.subtracting(bitmaps.include),
+                removed: exclude.union(clear).intersection(bitmaps.include)
+            ),
+            AssignmentChange.Part(
+                kind: .exclude,
+                added: exclude.subtracting(bitmaps.exclude),
+                removed: include.union(clear).intersection(bitmaps.exclude)
+            ),
+        ]
+    }
+
+    // MARK: The common part
+
+    /// Commits the parts: the assignments in the entry where they are few, else staged.
+    private func change(
+        _ parts: [AssignmentChange.Part],
+        _ cohort: CohortRecord,
+        _ cause: TransitionCause,
+        _ context: WriteContext
+    ) throws(DomainError) -> CohortChangeResult {
+        let parts = parts.filter { !$0.isEmpty }
+        if parts.isEmpty { return unchanged(cohort) }
+        let change = AssignmentChange(stage: sequence + 1, cohort: cohort.number, parts: parts)
+        let moves = try moves(by: change, cohort, cause)
+        guard change.count > UInt64(configuration.bulkThreshold) else {
+            return try commit(.assignmentsChanged(change.assignments), moves, context)
         }
-        guard !undecided.isEmpty, let rule = rules.rule(of: cohort.number) else { return result }
+        return try commit(.assignmentsStaged(change.reference), moves, assignments: change, context)
+    }
+
+    /// How memberships move when the assignments change.
+    private func moves(
+        by change: AssignmentChange,
+        _ cohort: CohortRecord,
+        _ cause: TransitionCause
+    ) throws(DomainError) -> BulkChange {
+        let bitmaps = shared.index.bitmaps[Int(cohort.number)]
+        let concerned = ChunkedBitmap()
+        for part in change.parts {
+            concerned.formUnion(part.added)
+            concerned.formUnion(part.removed)
+        }
+        func after(_ kind: AssignmentKind) -> ChunkedBitmap {
+            let set = bitmaps.assignments(kind).intersection(concerned)
+            guard let part = change.parts.first(where: { $0.kind == kind }) else { return set }
+            set.subtract(part.removed)
+            set.formUnion(part.added)
+            return set
+        }
+        var target = MembershipBuilder.Result()
+        target.members = after(.include)
+        let undecided = concerned.subtracting(target.members)
+        undecided.subtract(after(.exclude))
+        if cohort.kind == .list {
+            target.members.formUnion(after(.listed).intersection(undecided))
+        } else if let rule = rules.rule(of: cohort.number) {
+            let decided = try evaluate(rule, over: undecided)
+            target.members.formUnion(decided.members)
+            target.unknown = decided.unknown
+        } else {
+            // A rule that no longer compiles is a problem of its own; its memberships stand still.
+            concerned.subtract(undecided)
+        }
+        let now = MembershipIndex.CohortBitmaps()
+        now.members = bitmaps.members.intersection(concerned)
+        now.unknown = bitmaps.unknown.intersection(concerned)
+        return difference(from: now, to: target, cohort: cohort.number, version: cohort.version, cause: cause)
+    }
+
+    /// What the rule says of these customers: their records are read one by one where they are few among all, else with
+    /// a scan.
+    private func evaluate(
+        _ rule: CompiledRule,
+        over customers: ChunkedBitmap
+    ) throws(DomainError) -> MembershipBuilder.Result {
+        let count = customers.count
+        if count > UInt64(configuration.bulkThreshold), count * 8 > UInt64(nextOrdinal) {
+            return try build(rule, only: FixedBitmap(customers))
+        }
+        let result = MembershipBuilder.Result()
         do throws(StoreError) {
-            for (ordinal, customer) in try load(undecided) {
-                classifier.load(customer.record.attributes, slots: catalog.attributes.count)
-                result[ordinal] = classifier.evaluate(rule)
+            var next: Ordinal? = 0
+            while let start = next {
+                var block: [Ordinal] = []
+                customers.forEach(from: start) {
+                    block.append($0)
+                    return block.count < 4_096
+                }
+                next = block.count < 4_096 ? nil : block.last.flatMap { $0 == .max ? nil : $0 + 1 }
+                for (ordinal, customer) in try load(block) {
+                    classifier.load(customer.record.attributes, slots: catalog.attributes.count)
+                    result.add(ordinal, classifier.evaluate(rule))
+                }
             }
         } catch {
             throw answer(to: error)
         }
         return result
     }
+}
 
-    /// Those of the memberships that differ from what the customers are.
-    private func moves(
-        to target: [Ordinal: Membership],
-        _ cohort: CohortRecord,
-        _ cause: TransitionCause
-    ) -> BulkChange {
-        let bitmaps = shared.index.bitmaps[Int(cohort.number)]
-        let (toIn, toOut, toUnknown) = (ChunkedBitmap(), ChunkedBitmap(), ChunkedBitmap())
-        for (ordinal, membership) in target {
-            let now = bitmaps.membership(of: ordinal)
-            guard now != membership else { continue }
-            switch membership {
-            case .in: toIn.insert(ordinal)
-            case .out: toOut.insert(ordinal)
-            case .unknown: toUnknown.insert(ordinal)
-            }
+extension CohortRecord {
+    /// - Throws: `.failedPrecondition(NOT_A_LIST)` for a rule cohort.
+    func requireList() throws(DomainError) {
+        guard kind == .list else {
+            throw .failedPrecondition(
+                code: "NOT_A_LIST",
+                message: "\(id) is decided by a rule. Use overrides to include or exclude single customers."
+            )
         }
-        return BulkChange(
-            stage: sequence + 1,
-            cohort: cohort.number,
-            version: cohort.version,
-            cause: cause,
-            toIn: toIn,
-            toOut: toOut,
-            toUnknown: toUnknown
-        )
     }
 }

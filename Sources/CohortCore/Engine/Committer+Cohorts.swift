@@ -118,13 +118,18 @@ extension Committer {
 
     // MARK: The common part
 
-    func build(_ rule: CompiledRule) throws(DomainError) -> MembershipBuilder.Result {
+    /// - Parameter only: the customers to evaluate; everyone without.
+    func build(
+        _ rule: CompiledRule,
+        only: FixedBitmap? = nil
+    ) throws(DomainError) -> MembershipBuilder.Result {
         let builder = MembershipBuilder(
             store: shared.store,
             pending: shared.pending.snapshot(),
             nextOrdinal: nextOrdinal,
             slots: catalog.attributes.count,
-            threads: configuration.loadThreads
+            threads: configuration.loadThreads,
+            only: only
         )
         do {
             return try builder.build(rule)
@@ -159,15 +164,19 @@ extension Committer {
     }
 
     /// Commits a change of one cohort with the memberships that it moves: one by one where they are few, else staged.
+    ///
+    /// - Parameter assignments: what the change refers to where it is `.assignmentsStaged`.
     func commit(
         _ change: LogEntry.Change,
         _ memberships: BulkChange,
+        assignments: AssignmentChange? = nil,
         _ context: WriteContext
     ) throws(DomainError) -> CohortChangeResult {
         var entry = entry(change, context)
         var loaded: [Ordinal: Loaded] = [:]
         let isBulk = memberships.count > UInt64(configuration.bulkThreshold)
         do throws(StoreError) {
+            if let assignments { try shared.store.stage(assignments) }
             if isBulk {
                 try shared.store.stage(memberships)
                 entry.bulk = memberships.reference
@@ -185,7 +194,7 @@ extension Committer {
         let left = entry.transitions.isEmpty && !isBulk ? 0 : leaving(memberships)
         try persist([row(entry)])
         var changes = changes(for: entry)
-        apply(entry, &changes, bulk: isBulk ? memberships : nil)
+        apply(entry, &changes, bulk: isBulk ? memberships : nil, assignments: assignments)
         for (ordinal, var customer) in loaded {
             changes.closed += customer.closed
             for transition in entry.transitions where transition.ordinal == ordinal {
@@ -197,7 +206,7 @@ extension Committer {
             changes.customers.append((ordinal, .update(record: customer.record.encoded())))
         }
         publishCatalog()
-        publish([entry], changes, bulk: isBulk ? memberships : nil)
+        publish([entry], changes, bulk: isBulk ? memberships : nil, assignments: assignments)
         return CohortChangeResult(
             cohort: shared.view(of: catalog.cohorts[Int(memberships.cohort)]),
             sequence: sequence,

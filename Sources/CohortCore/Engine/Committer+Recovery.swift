@@ -77,10 +77,17 @@ extension Committer {
         var working = try ReplayedCustomers(entries, self)
         for entry in entries {
             let bulk: BulkChange? = if let reference = entry.bulk { try shared.store.loadBulk(reference) } else { nil }
-            apply(entry, &changes, bulk: bulk)
+            let assignments: AssignmentChange? =
+                if case .assignmentsStaged(let reference) = entry.change {
+                    try shared.store.loadAssignments(reference)
+                } else { nil }
+            apply(entry, &changes, bulk: bulk, assignments: assignments)
             try working.apply(entry, bulks, &changes)
             let prepared = bulk.map { shared.index.prepare($0) }
-            shared.index.lock.withWriteLock { shared.index.apply(entry, bulk: prepared) }
+            let preparedAssignments = assignments.map { shared.index.prepare($0) }
+            shared.index.lock.withWriteLock {
+                shared.index.apply(entry, bulk: prepared, assignments: preparedAssignments)
+            }
             shared.index.maintain()
         }
         working.finish(&changes)

@@ -135,13 +135,19 @@ extension Engine {
     /// Runs a change on the committer's thread with everything before it committed.
     func alone<R: Sendable>(
         _ body: @escaping @Sendable (Committer) throws(DomainError) -> R
+    ) async throws(DomainError) -> R { try await shared.alone(body) }
+}
+
+extension EngineShared {
+    func alone<R: Sendable>(
+        _ body: @escaping @Sendable (Committer) throws(DomainError) -> R
     ) async throws(DomainError) -> R {
-        try shared.requireReadable()
+        try requireReadable()
         let result: Result<R, DomainError> = await withCheckedContinuation { continuation in
             let request = BarrierRequest { committer in
                 continuation.resume(returning: Result { () throws(DomainError) in try body(committer) })
             }
-            if let refusal = shared.queue.submit(.barrier(request)) {
+            if let refusal = queue.submit(.barrier(request)) {
                 continuation.resume(returning: .failure(refusal))
             }
         }
@@ -151,7 +157,7 @@ extension Engine {
 
 extension WriteContext {
     /// Each part cut to 256 bytes, at a character.
-    fileprivate var bounded: WriteContext {
+    var bounded: WriteContext {
         WriteContext(principal: principal.cut(bytes: 256), method: method.cut(bytes: 256))
     }
 }

@@ -17,10 +17,14 @@ package struct EngineConfiguration: Sendable {
     package var maximumCohorts = 1_000
     /// Bytes of a cohort's description.
     package var maximumDescriptionBytes = 1_024
-    /// Ids in one change of overrides or of a list.
-    package var maximumIDsPerChange = 100_000
+    /// Ids in one change of overrides or of a list, and in one part of an upload.
+    package var maximumIDsPerChange = 10_000
+    /// Ids in one upload of overrides or of a list.
+    package var maximumUploadIDs = 10_000_000
+    /// Such uploads at once; each holds a bitmap of up to a bit for each customer.
+    package var maximumUploads = 8
     /// Rows in one batch of puts.
-    package var maximumBatchRows = 10_000
+    package var maximumBatchRows = 1_000
     /// Seconds that an event time may be ahead of the server's clock.
     package var maximumEventTimeLead: Int64 = 5 * 60
     /// Customers, over the life of the store: ordinals are never reused. At most 2^32 - 2.

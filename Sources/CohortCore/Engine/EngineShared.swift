@@ -37,6 +37,8 @@ final class EngineShared: Sendable {
     let pending: PendingRecords
     let queue: SubmissionQueue
     let waiters = SequenceWaiters()
+    /// Uploads that run.
+    let uploads = Atomic<Int>(0)
     let published = Mutex(Published())
     let figures = Mutex(Figures())
     private let stateValue = Atomic<UInt8>(EngineState.loading.rawValue)

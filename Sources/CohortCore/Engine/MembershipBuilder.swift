@@ -9,6 +9,8 @@ struct MembershipBuilder {
     /// How many attributes are declared.
     let slots: Int
     let threads: Int
+    /// The customers that the rule is run over; everyone without.
+    var only: FixedBitmap?
 
     /// What the rule says, without overrides.
     struct Result {
@@ -50,7 +52,7 @@ struct MembershipBuilder {
         let waiting = Result()
         let classifier = Classifier()
         for (ordinal, lookup) in pending {
-            guard case .record(let bytes) = lookup else { continue }
+            guard case .record(let bytes) = lookup, concerns(ordinal) else { continue }
             try bytes.withUnsafeRecord { (bytes) throws(StoreError) in
                 waiting.add(ordinal, try Self.classify(bytes, ordinal, rule, classifier, slots))
             }
@@ -68,11 +70,21 @@ struct MembershipBuilder {
         return try shared.take()
     }
 
+    private func concerns(_ ordinal: Ordinal) -> Bool { only?.bitmap.contains(ordinal) ?? true }
+
     private func scan(_ range: ClosedRange<Ordinal>, _ rule: CompiledRule) throws(StoreError) -> Result {
         let part = Result()
         let classifier = Classifier()
+        if let only {
+            var hasMember = false
+            only.bitmap.forEach(from: range.lowerBound) {
+                hasMember = $0 <= range.upperBound
+                return false
+            }
+            guard hasMember else { return part }
+        }
         try store.scanCustomers(range) { (ordinal, _, record) throws(StoreError) in
-            guard pending[ordinal] == nil else { return }
+            guard concerns(ordinal), pending[ordinal] == nil else { return }
             part.add(ordinal, try Self.classify(record, ordinal, rule, classifier, slots))
         }
         return part

@@ -12,7 +12,7 @@ struct PendingChanges {
     var customers: [(ordinal: Ordinal, row: Row)] = []
     var attributes: [AttributeDeclaration] = []
     var cohorts: [CohortRecord] = []
-    var assignments: [Assignment] = []
+    var assignments = AssignmentDeltas()
     var closed: [ClosedInterval] = []
     var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)] = []
 }
@@ -30,7 +30,7 @@ final class PendingRecords: Sendable {
         var customers: [Ordinal: PendingChanges.Row] = [:]
         var attributes: [AttributeDeclaration] = []
         var cohorts: [CohortNumber: CohortRecord] = [:]
-        var assignments: [Assignment] = []
+        var assignments = AssignmentDeltas()
         var closed: [ClosedInterval] = []
         var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)] = []
         var sequence: UInt64 = 0
@@ -161,7 +161,9 @@ extension PendingRecords.Generation {
         }
         attributes += changes.attributes
         for cohort in changes.cohorts { cohorts[cohort.number] = cohort }
-        assignments += changes.assignments
+        bytes -= assignments.bytes
+        assignments.add(changes.assignments)
+        bytes += assignments.bytes
         closed += changes.closed
         bulks += changes.bulks
         bytes += changes.closed.count * MemoryLayout<ClosedInterval>.stride
@@ -179,11 +181,7 @@ extension PendingRecords.Generation {
             case .delete, nil: (ordinal, .delete)
             }
         }
-        let kept = assignments.filter {
-            if cohorts[$0.cohort]?.state == .archived { return false }
-            if case .delete = customers[$0.ordinal] { return false }
-            return true
-        }
+        let erased = ordered.compactMap { ordinal, row in if case .delete = row { ordinal } else { nil } }
         return MaterializedBatch(
             appliedSequence: sequence,
             appliedTime: time,
@@ -191,7 +189,7 @@ extension PendingRecords.Generation {
             customers: ordered,
             attributes: attributes,
             cohorts: cohorts.values.sorted { $0.number < $1.number },
-            assignments: kept,
+            assignments: assignments.list(archived: { cohorts[$0]?.state == .archived }, erased: erased),
             closed: closed,
             bulks: bulks,
             foldedThrough: nil

@@ -70,6 +70,14 @@ final class MembershipIndex: @unchecked Sendable {
             case .listed: listed
             }
         }
+
+        func replace(_ kind: AssignmentKind, _ bitmap: ChunkedBitmap) {
+            switch kind {
+            case .include: include = bitmap
+            case .exclude: exclude = bitmap
+            case .listed: listed = bitmap
+            }
+        }
     }
 
     let lock = StripedLock()
@@ -78,6 +86,8 @@ final class MembershipIndex: @unchecked Sendable {
     private let view: View
     private var capacity: Int
     private(set) var bitmaps: [CohortBitmaps] = []
+    /// Customers erased since the start; the committer's alone.
+    private(set) var erased = ChunkedBitmap()
 
     /// What reads go through: nothing in it is counted.
     private struct View {
@@ -125,7 +135,9 @@ final class MembershipIndex: @unchecked Sendable {
     /// Bytes held, and customers known.
     var size: (bytes: Int, customers: UInt64) {
         lock.withReadLock {
-            (customers.bytes + cohortIDs.bytes + bitmaps.reduce(0) { $0 + $1.bytes }, customers.count)
+            (
+                customers.bytes + cohortIDs.bytes + erased.bytes + bitmaps.reduce(0) { $0 + $1.bytes }, customers.count
+            )
         }
     }
 }
@@ -261,7 +273,7 @@ extension MembershipIndex {
 
 extension MembershipIndex {
     /// Applies one entry. Readers must be out; the entry's bulk change, if any, has been prepared.
-    func apply(_ entry: LogEntry, bulk: PreparedBulk?) {
+    func apply(_ entry: LogEntry, bulk: PreparedBulk?, assignments prepared: PreparedAssignments? = nil) {
         switch entry.change {
         case .attributeDeclared:
             break
@@ -272,6 +284,7 @@ extension MembershipIndex {
                 for kind in AssignmentKind.allCases { bitmaps.assignments(kind).remove(ordinal) }
             }
             customers.remove(ordinal)
+            erased.insert(ordinal)
         case .cohortCreated(let cohort):
             add(cohort)
         case .ruleUpdated(let cohort, let version, _):
@@ -282,6 +295,9 @@ extension MembershipIndex {
             refresh(cohort)
         case .assignmentsChanged(let assignments):
             for assignment in assignments { assign(assignment) }
+        case .assignmentsStaged(let reference):
+            for (kind, bitmap) in prepared?.bitmaps ?? [] { bitmaps[Int(reference.cohort)].replace(kind, bitmap) }
+            refresh(reference.cohort)
         }
         for transition in entry.transitions { set(transition.ordinal, transition.cohort, transition.to) }
         if let bulk {
@@ -312,6 +328,23 @@ extension MembershipIndex {
         unknown.subtract(change.toIn)
         unknown.formUnion(change.toUnknown)
         return PreparedBulk(cohort: change.cohort, members: members, unknown: unknown)
+    }
+
+    /// An assignment change applied beside the readers, ready to be swapped in.
+    struct PreparedAssignments {
+        var bitmaps: [(AssignmentKind, ChunkedBitmap)]
+    }
+
+    /// Prepares an assignment change beside the readers.
+    func prepare(_ change: AssignmentChange) -> PreparedAssignments {
+        PreparedAssignments(
+            bitmaps: change.parts.map { part in
+                let bitmap = bitmaps[Int(change.cohort)].assignments(part.kind).copy()
+                bitmap.subtract(part.removed)
+                bitmap.formUnion(part.added)
+                return (part.kind, bitmap)
+            }
+        )
     }
 
     /// Splits what has filled, beside the readers. Due after every few hundred new customers.

@@ -14,6 +14,7 @@ package final class MemoryStore: Store {
         var closed: [ClosedInterval] = []
         var staged: [UInt64: BulkChange] = [:]
         var bulks: [AppliedBulk] = []
+        var stagedAssignments: [UInt64: AssignmentChange] = [:]
         var isOpen = false
     }
 
@@ -109,6 +110,19 @@ package final class MemoryStore: Store {
         }
     }
 
+    package func stage(_ change: AssignmentChange) throws(StoreError) {
+        state.withLock { $0.stagedAssignments[change.stage] = change }
+    }
+
+    package func loadAssignments(_ reference: AssignmentReference) throws(StoreError) -> AssignmentChange {
+        try state.withLock { (state) throws(StoreError) in
+            guard let change = state.stagedAssignments[reference.stage], change.reference == reference else {
+                throw .corrupt("staged assignments \(reference.stage) are missing")
+            }
+            return change
+        }
+    }
+
     package func apply(_ batch: MaterializedBatch) throws(StoreError) {
         state.withLock { state in
             for (ordinal, row) in batch.customers {
@@ -126,11 +140,11 @@ package final class MemoryStore: Store {
             if !archived.isEmpty {
                 state.assignments = state.assignments.filter { !archived.contains($0.cohort) }
             }
-            for var assignment in batch.assignments {
-                let present = assignment.present
-                assignment.present = true
-                if present { state.assignments.insert(assignment) } else { state.assignments.remove(assignment) }
+            for delta in batch.assignments {
+                for ordinal in delta.added.members { state.assignments.insert(delta.assignment(of: ordinal)) }
+                for ordinal in delta.removed.members { state.assignments.remove(delta.assignment(of: ordinal)) }
             }
+            state.stagedAssignments = state.stagedAssignments.filter { $0.key > batch.appliedSequence }
             let known = Set(state.closed)
             state.closed += batch.closed.filter { !known.contains($0) }
             for (stage, sequence, time) in batch.bulks {
@@ -159,5 +173,11 @@ package final class MemoryStore: Store {
             Result { () throws(StoreError) in try body(raw) }
         }
         try result.get()
+    }
+}
+
+extension AssignmentDelta {
+    fileprivate func assignment(of ordinal: Ordinal) -> Assignment {
+        Assignment(cohort: cohort, kind: kind, ordinal: ordinal, present: true)
     }
 }

@@ -46,6 +46,13 @@ package protocol Store: Sendable {
     /// The staged or applied bulk change of this number.
     func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange
 
+    /// Keeps the sets of an assignment change durably, before the entry that refers to it. Replaces one of the same
+    /// number.
+    func stage(_ change: AssignmentChange) throws(StoreError)
+
+    /// The staged assignment change of this number. Once the tables hold the entry that refers to it, it may be gone.
+    func loadAssignments(_ reference: AssignmentReference) throws(StoreError) -> AssignmentChange
+
     /// Brings the tables up to date, all or nothing. May be lost by a power failure, as the log still has it, but never
     /// in part.
     func apply(_ batch: MaterializedBatch) throws(StoreError)
@@ -154,8 +161,8 @@ package struct MaterializedBatch: Sendable {
     package var attributes: [AttributeDeclaration]
     /// Cohorts that are new or changed, whole. An archived one loses its assignments.
     package var cohorts: [CohortRecord]
-    /// In the order in which they were made; of an erased customer none comes after the erasure.
-    package var assignments: [Assignment]
+    /// At most one for each cohort and kind; none is added to an archived cohort or of an erased customer.
+    package var assignments: [AssignmentDelta]
     /// One that the tables hold already is the same: it was found by folding twice.
     package var closed: [ClosedInterval]
     /// Staged changes that took effect.

@@ -3,17 +3,27 @@ import NIOCore
 /// Refuses calls whose deadline is over, and gives the others one that is near enough.
 public struct DeadlineInterceptor: ServerInterceptor {
     private let longest: TimeAmount?
+    private let longestUpload: TimeAmount?
 
-    /// - Parameter longest: Most time any call is given, and what a call without a deadline gets; nil changes nothing.
-    public init(longest: Duration? = nil) {
+    /// - Parameters:
+    ///   - longest: Most time any unary call is given, and what one without a deadline gets; nil changes nothing.
+    ///   - longestUpload: The same for calls that stream their requests and are answered once.
+    public init(longest: Duration? = nil, longestUpload: Duration? = nil) {
         self.longest = longest.map { TimeAmount(clamping: $0) }
+        self.longestUpload = longestUpload.map { TimeAmount(clamping: $0) }
     }
 
     /// DEADLINE_EXCEEDED where there is nothing left.
     public func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
         if let deadline = call.deadline, deadline <= .now() { throw CallRunner.deadlineExceeded }
-        // Streams may run as long as their client listens; only what the client asked for limits them.
-        if let longest, call.descriptor.kind == .unary { call.shortenDeadline(to: call.receivedAt + longest) }
+        // A stream of responses may run as long as its client listens; only what the client asked for limits it.
+        let limit: TimeAmount? =
+            switch call.descriptor.kind {
+            case .unary: longest
+            case .clientStreaming: longestUpload
+            default: nil
+            }
+        if let limit { call.shortenDeadline(to: call.receivedAt + limit) }
         return .proceed
     }
 }

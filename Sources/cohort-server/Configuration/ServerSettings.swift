@@ -11,6 +11,8 @@ struct ServerSettings: Sendable {
     let tls: ServerTLS
     let logLevel: Logger.Level
     let drain: Duration
+    /// Most time that an upload may take.
+    let upload: Duration
     /// Event loops, 1 or more.
     let threads: Int
     let limits: ServerLimits
@@ -27,6 +29,7 @@ struct ServerSettings: Sendable {
         self.listen = listen
         logLevel = Logger.Level(rawValue: try reader.word("log.level") ?? "info") ?? .info
         drain = try reader.seconds("drain.seconds")
+        upload = try reader.seconds("limits.upload.seconds")
         let threads = try reader.whole("threads")
         // Of the processors that the process may run on: more loops than those only take turns.
         self.threads = threads > 0 ? threads : Processors.available
@@ -106,6 +109,10 @@ struct ServerSettings: Sendable {
         var engine = EngineConfiguration()
         engine.queueCapacity = try reader.whole("limits.queue.rows")
         engine.groupRows = try reader.whole("limits.group.rows")
+        engine.maximumBatchRows = try reader.whole("limits.batch.rows")
+        engine.maximumIDsPerChange = try reader.whole("limits.change.ids")
+        engine.maximumUploadIDs = try reader.whole("limits.upload.ids")
+        engine.maximumUploads = try reader.whole("limits.uploads")
         engine.maximumAttributes = try reader.whole("limits.attributes")
         engine.maximumCohorts = try reader.whole("limits.cohorts")
         engine.maximumPendingBytes = try reader.whole("limits.pending.bytes")

@@ -89,6 +89,23 @@ struct Setting: Sendable {
         ),
         Setting("limits.queue.rows", .whole(1_000...10_000_000, default: 65_536), "writes waiting for the committer"),
         Setting("limits.group.rows", .whole(1...10_000, default: 2_000), "writes committed together"),
+        Setting(
+            "limits.batch.rows",
+            .whole(1...10_000, default: 1_000),
+            "rows in one batch of puts, and in one message of an import"
+        ),
+        Setting(
+            "limits.change.ids",
+            .whole(1...100_000, default: 10_000),
+            "customer ids in one change of overrides or of a list, and in one message of an upload"
+        ),
+        Setting(
+            "limits.upload.ids",
+            .whole(1...1_000_000_000, default: 10_000_000),
+            "customer ids in one upload of overrides or of a list"
+        ),
+        Setting("limits.uploads", .whole(1...1_000, default: 8), "such uploads at once"),
+        Setting("limits.upload.seconds", .seconds(1...86_400, default: 600), "time that such an upload may take"),
         Setting("limits.attributes", .whole(2...4_096, default: 1_024), "attributes that can be declared"),
         Setting(
             "limits.cohorts",

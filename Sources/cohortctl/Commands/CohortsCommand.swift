@@ -140,22 +140,38 @@ struct CohortsCommand: AsyncParsableCommand {
     struct Override: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "override",
-            abstract: "Include or exclude customers whatever the rule says."
+            abstract: "Include or exclude customers whatever the rule says.",
+            discussion: CohortsCommand.filesDiscussion
         )
 
         @Argument(help: "The cohort's id.") var id: String
         @Option(help: "A customer to include; may be repeated.") var include: [String] = []
         @Option(help: "A customer to exclude; may be repeated.") var exclude: [String] = []
         @Option(help: "A customer whose override is removed; may be repeated.") var clear: [String] = []
+        @Option(help: ArgumentHelp("Customers to include; - is standard input.", valueName: "file"))
+        var includeFile: String?
+        @Option(help: ArgumentHelp("Customers to exclude; - is standard input.", valueName: "file"))
+        var excludeFile: String?
+        @Option(help: ArgumentHelp("Customers whose override is removed; - is standard input.", valueName: "file"))
+        var clearFile: String?
+        @OptionGroup var upload: UploadOptions
         @ParentCommand var root: Cohortctl
 
+        private var files: [(UploadMode, String?)] {
+            [(.include, includeFile), (.exclude, excludeFile), (.clear, clearFile)]
+        }
+
         func validate() throws {
-            if include.isEmpty && exclude.isEmpty && clear.isEmpty {
-                throw ValidationError("give at least one --include, --exclude or --clear")
-            }
+            try CohortsCommand.check(
+                files,
+                upload,
+                ids: include + exclude + clear,
+                options: "--include, --exclude, --clear, --include-file, --exclude-file or --clear-file"
+            )
         }
 
         func run() async throws {
+            if let uploader = CohortsCommand.uploader(files, upload, id) { return try await uploader.run(root.session) }
             let request = SetOverridesRequest.with {
                 $0.cohortID = id
                 $0.include = include
@@ -178,19 +194,37 @@ struct CohortsCommand: AsyncParsableCommand {
     struct Static: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "static",
-            abstract: "Change the list of a static cohort."
+            abstract: "Change the list of a static cohort.",
+            discussion: CohortsCommand.filesDiscussion
         )
 
         @Argument(help: "The cohort's id.") var id: String
         @Option(help: "A customer to add; may be repeated.") var add: [String] = []
         @Option(help: "A customer to remove; may be repeated.") var remove: [String] = []
+        @Option(help: ArgumentHelp("Customers to add; - is standard input.", valueName: "file"))
+        var addFile: String?
+        @Option(help: ArgumentHelp("Customers to remove; - is standard input.", valueName: "file"))
+        var removeFile: String?
+        @Option(help: ArgumentHelp("Customers that become the list; - is standard input.", valueName: "file"))
+        var replaceFile: String?
+        @OptionGroup var upload: UploadOptions
         @ParentCommand var root: Cohortctl
 
+        private var files: [(UploadMode, String?)] {
+            [(.listAdd, addFile), (.listRemove, removeFile), (.listReplace, replaceFile)]
+        }
+
         func validate() throws {
-            if add.isEmpty && remove.isEmpty { throw ValidationError("give at least one --add or --remove") }
+            try CohortsCommand.check(
+                files,
+                upload,
+                ids: add + remove,
+                options: "--add, --remove, --add-file, --remove-file or --replace-file"
+            )
         }
 
         func run() async throws {
+            if let uploader = CohortsCommand.uploader(files, upload, id) { return try await uploader.run(root.session) }
             let request = ModifyStaticMembersRequest.with {
                 $0.cohortID = id
                 $0.add = add
@@ -234,5 +268,41 @@ struct CohortsCommand: AsyncParsableCommand {
                 try root.session.show(answer) { "archived \(id) [sequence \(answer.sequence)]" }
             }
         }
+    }
+}
+
+// MARK: Files of ids
+
+extension CohortsCommand {
+    fileprivate static let filesDiscussion = """
+        A file has one customer id a line, or is CSV. All of it takes effect in one step, or nothing: a line that is no
+        CSV and a connection that breaks change nothing. Unknown customers are named in the receipt and left out.
+        """
+
+    fileprivate static func check(
+        _ files: [(UploadMode, String?)],
+        _ upload: UploadOptions,
+        ids: [String],
+        options: String
+    ) throws {
+        let given = files.count { $0.1 != nil }
+        if given == 0 && ids.isEmpty { throw ValidationError("give at least one of \(options)") }
+        if given > 1 || (given == 1 && !ids.isEmpty) {
+            throw ValidationError("a file is one change by itself; give it without other ids and files")
+        }
+        if given == 0 && upload.isGiven {
+            throw ValidationError("--column, --rejects and --allow-empty are for files of ids")
+        }
+    }
+
+    fileprivate static func uploader(
+        _ files: [(UploadMode, String?)],
+        _ upload: UploadOptions,
+        _ cohort: String
+    ) -> Uploader? {
+        for (mode, path) in files {
+            if let path { return Uploader(cohort: cohort, mode: mode, path: path, options: upload) }
+        }
+        return nil
     }
 }
