@@ -86,6 +86,12 @@ enum Schema {
             folded INTEGER NOT NULL DEFAULT 0,
             sets BLOB NOT NULL
         );
+        CREATE TABLE IF NOT EXISTS erasures (
+            sequence INTEGER PRIMARY KEY,
+            ordinal INTEGER NOT NULL,
+            seconds INTEGER NOT NULL,
+            nanoseconds INTEGER NOT NULL
+        );
         """
 
     /// Makes the tables of a new file, and refuses a file of a later format.

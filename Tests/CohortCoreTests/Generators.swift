@@ -80,7 +80,7 @@ struct SeededGenerator: RandomNumberGenerator {
     mutating func ordinal() -> Ordinal { Ordinal(truncatingIfNeeded: number()) }
 
     mutating func change() -> LogEntry.Change {
-        switch Int.random(in: 0..<7, using: &self) {
+        switch Int.random(in: 0..<8, using: &self) {
         case 0:
             .attributeDeclared(
                 AttributeDeclaration(
@@ -91,6 +91,7 @@ struct SeededGenerator: RandomNumberGenerator {
                 )
             )
         case 1: .customerErased(ordinal())
+        case 6: .customerPutScrubbed(ordinal: ordinal(), isNew: Bool.random(using: &self))
         case 2:
             .cohortCreated(
                 CohortRecord(

@@ -53,7 +53,7 @@ extension Committer {
                 catalog.set(cohort)
                 changes.cohorts.append(cohort)
             }
-        case .customerPut, .customerErased:
+        case .customerPut, .customerErased, .customerPutScrubbed:
             break
         }
         if let bulk {
