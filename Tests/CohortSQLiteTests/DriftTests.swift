@@ -142,6 +142,29 @@ struct DriftTests {
         try await engine.stop()
     }
 
+    @Test("A walk that cannot read the store says so, and goes on when it can")
+    func unreadable() async throws {
+        let store = FaultyStore(MemoryStore())
+        var configuration = EngineConfiguration.byHand
+        configuration.driftRate = 1_000_000
+        let engine = try await started(store, configuration: configuration, now: { [clock] in clock.now })
+        try await engine.set("a", spend: 1)
+        try await blocking { engine.materialize() }
+        store.set { $0.scansLeft = 0 }
+        try await blocking { engine.upkeep() }
+        #expect(engine.status.problem == "upkeep: planted: no scan")
+        #expect(engine.status.upkeep.drift.completed == nil)
+        // The others go on.
+        #expect(engine.status.upkeep.log.firstTime != nil)
+        store.set { $0.scansLeft = nil }
+        try await blocking { engine.upkeep() }
+        #expect(engine.status.upkeep.drift.completed == nil)
+        clock.advance(Upkeep.failurePause)
+        try await blocking { engine.upkeep() }
+        #expect(engine.status.problem == "" && engine.status.upkeep.drift.completed?.customers == 1)
+        try await engine.stop()
+    }
+
     @Test("Without a period there is no walk")
     func off() async throws {
         let engine = try await engine { $0.driftPeriod = nil }

@@ -45,7 +45,7 @@ extension Committer {
         from first: Ordinal,
         limit: Int,
         atMost duration: Duration
-    ) throws(DomainError) -> (report: AuditReport, next: Ordinal?) {
+    ) throws(StoreError) -> (report: AuditReport, next: Ordinal?) {
         var report = AuditReport()
         var next = first
         let end = ContinuousClock.now + duration
@@ -58,31 +58,27 @@ extension Committer {
         return (report, next < nextOrdinal ? next : nil)
     }
 
-    private func audit(_ range: ClosedRange<Ordinal>) throws(DomainError) -> AuditReport {
+    private func audit(_ range: ClosedRange<Ordinal>) throws(StoreError) -> AuditReport {
         var report = AuditReport()
         var seen: Set<Ordinal> = []
-        do throws(StoreError) {
-            let pending = Array(zip(range, shared.pending.lookup(Array(range))))
-            var waiting: Set<Ordinal> = []
-            for (ordinal, lookup) in pending {
-                switch lookup {
-                case .absent: break
-                case .erased: waiting.insert(ordinal)
-                case .record(let bytes):
-                    waiting.insert(ordinal)
-                    seen.insert(ordinal)
-                    try bytes.withUnsafeRecord { (bytes) throws(StoreError) in
-                        compare(try decode(bytes, ordinal).record, ordinal, &report)
-                    }
+        let pending = Array(zip(range, shared.pending.lookup(Array(range))))
+        var waiting: Set<Ordinal> = []
+        for (ordinal, lookup) in pending {
+            switch lookup {
+            case .absent: break
+            case .erased: waiting.insert(ordinal)
+            case .record(let bytes):
+                waiting.insert(ordinal)
+                seen.insert(ordinal)
+                try bytes.withUnsafeRecord { (bytes) throws(StoreError) in
+                    compare(try decode(bytes, ordinal).record, ordinal, &report)
                 }
             }
-            try shared.store.scanCustomers(range) { (ordinal, _, bytes) throws(StoreError) in
-                guard !waiting.contains(ordinal) else { return }
-                seen.insert(ordinal)
-                compare(try decode(bytes, ordinal).record, ordinal, &report)
-            }
-        } catch {
-            throw answer(to: error)
+        }
+        try shared.store.scanCustomers(range) { (ordinal, _, bytes) throws(StoreError) in
+            guard !waiting.contains(ordinal) else { return }
+            seen.insert(ordinal)
+            compare(try decode(bytes, ordinal).record, ordinal, &report)
         }
         report.customers = UInt64(seen.count)
         findGhosts(in: range, besides: seen, &report)
@@ -162,7 +158,11 @@ extension Engine {
         var next: Ordinal? = 0
         while let first = next {
             let step = try await alone { committer throws(DomainError) in
-                try committer.audit(from: first, limit: 4_096, atMost: .milliseconds(20))
+                do throws(StoreError) {
+                    return try committer.audit(from: first, limit: 4_096, atMost: .milliseconds(20))
+                } catch {
+                    throw committer.answer(to: error)
+                }
             }
             report.add(step.report)
             next = step.next

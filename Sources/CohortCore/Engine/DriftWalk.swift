@@ -5,7 +5,8 @@ struct DriftWalk {
     /// Seconds of work that are made up for when the walk could not go on.
     private static let longestCatchUp = 10.0
 
-    private var next: Ordinal = 0
+    /// Where the walk goes on; `nil` between two walks.
+    private var next: Ordinal?
     private var report = AuditReport()
     private var startedAt: Timestamp?
     private var lastStep: Timestamp?
@@ -13,30 +14,30 @@ struct DriftWalk {
     private var credit = 0.0
 
     /// - Returns: whether more is due at once.
-    mutating func step(_ shared: EngineShared, _ now: Timestamp) -> Bool {
+    mutating func step(_ shared: EngineShared, _ now: Timestamp) throws(StoreError) -> Bool {
         guard let period = shared.configuration.driftPeriod else { return false }
-        guard startedAt.map({ next > 0 || now >= $0.advanced(bySeconds: period) }) ?? true else {
+        let customers = Double(shared.index.size.customers)
+        let isDue = startedAt.map { now >= $0.advanced(bySeconds: period) } ?? (customers > 0)
+        guard next != nil || isDue else {
             lastStep = now
             return false
         }
-        if next == 0 { startedAt = now }
-        let customers = Double(shared.index.size.customers)
+        if next == nil {
+            next = 0
+            startedAt = now
+        }
         let rate = max(Double(shared.configuration.driftRate), customers / Double(max(period, 1)))
         let elapsed = lastStep.map { min(max(0, now.seconds(since: $0)), Self.longestCatchUp) } ?? 1
         lastStep = now
         credit = min(credit + rate * elapsed, rate * Self.longestCatchUp)
         guard credit >= 1 else { return false }
-        let first = next
+        let first = next ?? 0
         let limit = Int(min(credit, 65_536))
         let budget = shared.configuration.driftStep
-        // An error has been reported by the committer; the same customers are tried again later.
-        guard
-            let result = shared.betweenCommits({ committer in
-                Result { () throws(DomainError) in
-                    try committer.audit(from: first, limit: limit, atMost: budget)
-                }
-            }), case .success(let audited) = result
-        else { return false }
+        let result = shared.betweenCommits { committer in
+            Result { () throws(StoreError) in try committer.audit(from: first, limit: limit, atMost: budget) }
+        }
+        guard let audited = try result?.get() else { return false }
         report.add(audited.report)
         credit = max(0, credit - Double(audited.report.customers))
         shared.updateUpkeep {
@@ -67,7 +68,7 @@ struct DriftWalk {
             )
         }
         report = AuditReport()
-        next = 0
+        next = nil
     }
 
     private func publish(_ shared: EngineShared, completedAt: Timestamp?) {

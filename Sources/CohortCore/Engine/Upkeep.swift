@@ -5,16 +5,32 @@ import Synchronization
 /// All of it goes in steps of a few milliseconds, one after the other on one thread, and what is due is decided by the
 /// engine's clock alone.
 final class Upkeep: Sendable {
+    private enum Pass: CaseIterable {
+        case drift, log, history, scrub
+    }
+
     private struct Passes {
         var drift = DriftWalk()
         var log = LogRetention()
         var history = HistoryRetention()
         var scrub = ErasureScrub()
+        /// Those that the store failed, until when they wait, and why.
+        var failures: [Pass: (retryAt: Timestamp, message: String)] = [:]
+
+        mutating func step(_ pass: Pass, _ shared: EngineShared, _ now: Timestamp) throws(StoreError) -> Bool {
+            switch pass {
+            case .drift: try drift.step(shared, now)
+            case .log: try log.step(shared, now)
+            case .history: try history.step(shared, now)
+            case .scrub: try scrub.step(shared, now)
+            }
+        }
     }
 
-    /// Seconds between two steps, for others to use the store, and after a failure of the store.
+    /// Seconds between two steps, for others to use the store.
     private static let stepPause = 0.005
-    private static let failurePause = 10.0
+    /// Seconds that a pass waits after a failure; the others go on.
+    static let failurePause: Int64 = 10
 
     private let shared: EngineShared
     private let passes = Mutex(Passes())
@@ -26,14 +42,7 @@ final class Upkeep: Sendable {
     func run() {
         let interval = Double(shared.configuration.upkeepInterval) / 1_000
         while !stopped.read({ $0 }) {
-            var pause = interval
-            do throws(StoreError) {
-                if try step() { pause = Self.stepPause }
-                if shared.figures.withLock({ $0.problems[.upkeep] != nil }) { shared.setProblem(.upkeep, nil) }
-            } catch {
-                report(error)
-                pause = Self.failurePause
-            }
+            let pause = step() ? Self.stepPause : interval
             _ = stopped.wait(seconds: pause) { $0 ? true : nil }
         }
     }
@@ -41,35 +50,33 @@ final class Upkeep: Sendable {
     func stop() { stopped.update { $0 = true } }
 
     /// Everything that is due, without pauses.
-    func runDue() {
-        do throws(StoreError) {
-            while try step() {}
-        } catch {
-            report(error)
-        }
-    }
+    func runDue() { while step() {} }
 
     /// One step of each pass.
     ///
     /// - Returns: whether there is more to do at once.
-    private func step() throws(StoreError) -> Bool {
+    private func step() -> Bool {
         let now = shared.environment.now()
-        let result = passes.withLock { passes in
-            Result { () throws(StoreError) in
-                // Each in turn, even where another has always more to do.
-                var more = passes.drift.step(shared, now)
-                if try passes.log.step(shared, now) { more = true }
-                if try passes.history.step(shared, now) { more = true }
-                if try passes.scrub.step(shared, now) { more = true }
-                return more
+        return passes.withLock { passes in
+            let hadFailed = !passes.failures.isEmpty
+            // Each in turn, even where another has always more to do.
+            var more = false
+            for pass in Pass.allCases {
+                if let failure = passes.failures[pass], now < failure.retryAt { continue }
+                do throws(StoreError) {
+                    if try passes.step(pass, shared, now) { more = true }
+                    passes.failures[pass] = nil
+                } catch {
+                    passes.failures[pass] = (now.advanced(bySeconds: Self.failurePause), error.message)
+                    shared.log(.error, "background work on the store failed", [("error", error.message)])
+                }
             }
+            if hadFailed || !passes.failures.isEmpty {
+                let problem = Pass.allCases.compactMap { passes.failures[$0]?.message }.first
+                shared.setProblem(.upkeep, problem)
+            }
+            return more
         }
-        return try result.get()
-    }
-
-    private func report(_ error: StoreError) {
-        shared.setProblem(.upkeep, error.message)
-        shared.log(.error, "background work on the store failed", [("error", error.message)])
     }
 }
 
