@@ -17,6 +17,10 @@ public struct Program: Sendable {
     /// Strings and lists of the record are taken to be no longer than ``Limits/stringBytes`` and
     /// ``Limits/listElements``.
     public var worstCaseCost: UInt64 { code.worstCaseCost }
+    /// Nodes of the parsed expression.
+    public var nodeCount: Int { code.tree.nodes.count }
+    /// Instructions of the compiled expression.
+    public var instructionCount: Int { code.instructions.count }
     /// The type of the result; `dyn` in an unchecked environment.
     public var resultType: ValueType { code.type }
     /// The calls of host functions, by site.
@@ -71,14 +75,18 @@ public struct Program: Sendable {
         return Interpreter.run(code, record: record, evaluation: &evaluation, tracer: &tracer)
     }
 
-    /// The cost units that an evaluation uses, for tests of the bound.
+    /// The cost units that an evaluation uses, for tests of the bound and for samples.
     package func cost(_ record: [Value], host: (any HostFunctions)? = nil) -> Int {
+        record.withUnsafeBufferPointer { cost($0, host: host) }
+    }
+
+    /// The cost units that an evaluation uses. It evaluates.
+    package func cost(_ record: UnsafeBufferPointer<Value>, host: (any HostFunctions)? = nil) -> Int {
         var evaluation = Evaluation(budget: code.limits.cost, limits: code.limits, host: host)
         var tracer = NoTracer()
-        _ = record.withUnsafeBufferPointer {
-            Interpreter.run(code, record: $0, evaluation: &evaluation, tracer: &tracer)
-        }
-        return code.limits.cost - evaluation.budget
+        _ = Interpreter.run(code, record: record, evaluation: &evaluation, tracer: &tracer)
+        // What could not be paid for was charged all the same.
+        return min(code.limits.cost - evaluation.budget, code.limits.cost)
     }
 
     /// Puts an error into words and places.

@@ -7,11 +7,17 @@ import GRDB
 final class LogFile: Sendable {
     static let name = "log.db"
 
+    /// Seconds that a connection waits for a lock: a reader of the log, or a backup, may hold one for a moment.
+    static let busyTimeout = 5
+
     private let queue: DatabaseQueue
+    /// Reading goes on beside a commit, and a commit beside reading.
+    private let reader: DatabaseQueue
 
     init(directory: String) throws(StoreError) {
         do {
             queue = try Self.open(directory)
+            reader = try Self.openReader(directory)
         } catch {
             throw StoreError(error, Self.name)
         }
@@ -21,8 +27,12 @@ final class LogFile: Sendable {
         var configuration = Configuration()
         configuration.label = "cohort-log"
         configuration.journalMode = .wal
-        // A reader of the log, or a backup, may hold a lock for a moment.
-        configuration.busyMode = .timeout(5)
+        configuration.busyMode = .timeout(TimeInterval(busyTimeout))
+        configuration.prepareDatabase { db in
+            // Heeded only before the file has its first page.
+            try db.execute(sql: "PRAGMA auto_vacuum = INCREMENTAL")
+            _ = try Int.fetchOne(db, sql: "PRAGMA secure_delete = ON")
+        }
         let queue = try DatabaseQueue(path: directory + "/" + name, configuration: configuration)
         try queue.writeWithoutTransaction { db in
             try db.execute(sql: "PRAGMA synchronous = FULL")
@@ -39,6 +49,14 @@ final class LogFile: Sendable {
             }
         }
         return queue
+    }
+
+    private static func openReader(_ directory: String) throws -> DatabaseQueue {
+        var configuration = Configuration()
+        configuration.label = "cohort-log-reader"
+        configuration.readonly = true
+        configuration.busyMode = .timeout(TimeInterval(busyTimeout))
+        return try DatabaseQueue(path: directory + "/" + name, configuration: configuration)
     }
 
     func storeID() throws(StoreError) -> String? {
@@ -60,26 +78,30 @@ final class LogFile: Sendable {
     func append(_ rows: [LogRow]) throws(StoreError) {
         try access { db in
             try db.inTransaction(.immediate) {
-                let insert = try RawStatement(
-                    db,
-                    "INSERT INTO entries (sequence, seconds, nanoseconds, payload) VALUES (?, ?, ?, ?)"
-                )
-                for row in rows {
-                    insert.bind(1, row.sequence)
-                    insert.bind(2, row.time.seconds)
-                    insert.bind(3, Int64(row.time.nanoseconds))
-                    try row.payload.withUnsafeBytes {
-                        insert.bind(4, blob: $0)
-                        try insert.run()
-                    }
-                }
+                try insert(rows, db)
                 return .commit
             }
         }
     }
 
+    func insert(_ rows: [LogRow], _ db: Database) throws {
+        let insert = try RawStatement(
+            db,
+            "INSERT INTO entries (sequence, seconds, nanoseconds, payload) VALUES (?, ?, ?, ?)"
+        )
+        for row in rows {
+            insert.bind(1, row.sequence)
+            insert.bind(2, row.time.seconds)
+            insert.bind(3, Int64(row.time.nanoseconds))
+            try row.payload.withUnsafeBytes {
+                insert.bind(4, blob: $0)
+                try insert.run()
+            }
+        }
+    }
+
     func read(from sequence: UInt64, limit: Int) throws(StoreError) -> [LogRow] {
-        try access { db in
+        try readOnly { db in
             let select = try RawStatement(
                 db,
                 "SELECT sequence, seconds, nanoseconds, payload FROM entries WHERE sequence >= ? ORDER BY sequence LIMIT ?"
@@ -110,9 +132,21 @@ final class LogFile: Sendable {
         try access { try Int.fetchOne($0, sql: "PRAGMA synchronous") ?? 0 }
     }
 
-    func close() { try? queue.close() }
+    /// The writing connection last: it empties the write-ahead log.
+    func close() {
+        try? reader.close()
+        try? queue.close()
+    }
 
-    private func access<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
+    func readOnly<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
+        do {
+            return try reader.read(body)
+        } catch {
+            throw StoreError(error, Self.name)
+        }
+    }
+
+    func access<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
         do {
             return try queue.writeWithoutTransaction(body)
         } catch {

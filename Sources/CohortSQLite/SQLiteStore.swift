@@ -6,16 +6,18 @@ import Synchronization
 ///
 /// Two files, so that bringing the tables up to date never holds up a commit.
 package final class SQLiteStore: Store {
-    private struct Parts: Sendable {
+    struct Parts: Sendable {
         var lock: DirectoryLock
         var log: LogFile
         var tables: TablesFile
     }
 
-    private let directory: String
+    let directory: String
     private let cacheBytes: Int
     private let readers: Int
     private let parts = Mutex<Parts?>(nil)
+    /// Up to here the tables survive a power failure; what `secureTables` last returned.
+    let secured = Mutex<UInt64>(0)
 
     /// - Parameters:
     ///   - directory: made, readable by its owner alone, if it is not there.
@@ -140,7 +142,11 @@ package final class SQLiteStore: Store {
     package func apply(_ batch: MaterializedBatch) throws(StoreError) { try opened().tables.apply(batch) }
 
     package var sizeInBytes: UInt64 {
-        [LogFile.name, LogFile.name + "-wal", TablesFile.name, TablesFile.name + "-wal"].reduce(0) { sum, name in
+        bytes(of: [LogFile.name, LogFile.name + "-wal", TablesFile.name, TablesFile.name + "-wal"])
+    }
+
+    func bytes(of files: [String]) -> UInt64 {
+        files.reduce(0) { sum, name in
             let attributes = try? FileManager.default.attributesOfItem(atPath: directory + "/" + name)
             return sum + ((attributes?[.size] as? NSNumber)?.uint64Value ?? 0)
         }
@@ -157,7 +163,7 @@ package final class SQLiteStore: Store {
         parts.lock.release()
     }
 
-    private func opened() throws(StoreError) -> Parts {
+    func opened() throws(StoreError) -> Parts {
         guard let parts = parts.withLock({ $0 }) else { throw .failed("\(directory) is not open") }
         return parts
     }

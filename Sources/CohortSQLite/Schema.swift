@@ -94,6 +94,12 @@ enum Schema {
             folded INTEGER NOT NULL DEFAULT 0,
             sets BLOB NOT NULL
         );
+        CREATE TABLE IF NOT EXISTS erasures (
+            sequence INTEGER PRIMARY KEY,
+            ordinal INTEGER NOT NULL,
+            seconds INTEGER NOT NULL,
+            nanoseconds INTEGER NOT NULL
+        );
         """
 
     /// Makes the tables of a new file, brings an older one up to `format`, and refuses a file of a later one.

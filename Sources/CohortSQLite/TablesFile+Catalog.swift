@@ -130,6 +130,7 @@ extension TablesFile {
                     arguments: [Int64(sequence), time.seconds, time.nanoseconds, Int64(stage)]
                 )
             }
+            try write(batch.erasures, db)
             if let folded = batch.foldedThrough {
                 try db.execute(
                     sql: "UPDATE bulk_changes SET folded = 1 WHERE sequence <= ?",

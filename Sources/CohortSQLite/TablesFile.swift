@@ -7,6 +7,9 @@ import GRDB
 final class TablesFile: Sendable {
     static let name = "cohort.db"
 
+    /// Seconds that a connection waits for a lock.
+    static let busyTimeout = 30
+
     let pool: DatabasePool
 
     /// - Parameter cacheBytes: page cache of the writing connection; the readers have a quarter of it each.
@@ -16,10 +19,11 @@ final class TablesFile: Sendable {
             configuration.label = "cohort-tables"
             configuration.persistentReadOnlyConnections = true
             configuration.maximumReaderCount = readers
-            configuration.busyMode = .timeout(30)
+            configuration.busyMode = .timeout(TimeInterval(Self.busyTimeout))
             configuration.prepareDatabase { db in
                 let share = db.configuration.readonly ? cacheBytes / 4 : cacheBytes
                 try db.execute(sql: "PRAGMA cache_size = -\(max(share / 1_024, 1_024))")
+                if !db.configuration.readonly { _ = try Int.fetchOne(db, sql: "PRAGMA secure_delete = ON") }
             }
             pool = try DatabasePool(path: directory + "/" + Self.name, configuration: configuration)
             try pool.writeWithoutTransaction { db in

@@ -9,21 +9,25 @@ package struct OperationsService: OperationsServiceHandler {
     private let startedAt: CohortCore.Timestamp
     private let now: @Sendable () -> CohortCore.Timestamp
     private let residentBytes: @Sendable () -> UInt64
+    private let connections: @Sendable () -> (open: Int, limit: Int)?
 
     /// - Parameters:
     ///   - startedAt: When the process started.
     ///   - now: The wall clock.
     ///   - residentBytes: The resident memory of the process.
+    ///   - connections: The connections that are open and the most that may be; `nil` where there are none.
     package init(
         engine: Engine,
         startedAt: CohortCore.Timestamp,
         now: @escaping @Sendable () -> CohortCore.Timestamp = { SystemClock.now() },
-        residentBytes: @escaping @Sendable () -> UInt64
+        residentBytes: @escaping @Sendable () -> UInt64,
+        connections: @escaping @Sendable () -> (open: Int, limit: Int)? = { nil }
     ) {
         self.engine = engine
         self.startedAt = startedAt
         self.now = now
         self.residentBytes = residentBytes
+        self.connections = connections
     }
 
     package func getStatus(
@@ -58,8 +62,37 @@ package struct OperationsService: OperationsServiceHandler {
                 $0.residentBytes = residentBytes()
                 $0.indexBytes = UInt64(status.indexBytes)
                 $0.storeBytes = status.storeBytes
+                $0.log = CohortAPI.LogStatus(status.upkeep.log)
+                $0.drift = CohortAPI.DriftStatus(status.upkeep.drift)
+                $0.scrub = CohortAPI.ScrubStatus(status.upkeep.scrub)
             }
         )
+    }
+
+    package func getCapacity(
+        _ request: GetCapacityRequest,
+        _ call: ServerCall
+    ) async throws(RPCError) -> GetCapacityResponse {
+        let capacity = engine.capacity
+        return .with {
+            $0.cohorts = capacity.cohorts.sorted { $0.id < $1.id }.map { CohortAPI.CohortCapacity($0) }
+            $0.limits = capacity.limits.map { CohortAPI.LimitUse($0) }
+            if let connections = connections() {
+                $0.limits.append(
+                    CohortAPI.LimitUse(
+                        CohortCore.LimitUse("limits.connections", connections.open, of: connections.limit)
+                    )
+                )
+            }
+            $0.logBytes = capacity.sizes.logBytes
+            $0.logUsedBytes = capacity.sizes.logUsedBytes
+            $0.tablesBytes = capacity.sizes.tablesBytes
+            $0.diskFreeBytes = capacity.sizes.diskFreeBytes
+            $0.indexBytes = UInt64(capacity.indexBytes)
+            $0.identifierBytes = UInt64(capacity.identifierBytes)
+            $0.pendingBytes = UInt64(capacity.pendingBytes)
+            $0.residentBytes = residentBytes()
+        }
     }
 }
 

@@ -82,6 +82,7 @@ enum CohortServer {
                         service: EngineService(engine: engine, logger: engineLogger),
                         failureTerminationBehavior: .gracefullyShutdownGroup
                     ),
+                    .init(service: EngineMetrics(engine: engine)),
                     .init(service: rpc, failureTerminationBehavior: .gracefullyShutdownGroup),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint],

@@ -6,6 +6,7 @@ import Logging
 import NIOPosix
 import RPC
 import ServiceLifecycle
+import Synchronization
 import UnixSignals
 
 /// The RPC side: listens from the start, answers, drains at the end.
@@ -17,18 +18,25 @@ struct RPCService: Service {
     private let logger: Logger
 
     init(settings: ServerSettings, engine: Engine, health: ServiceHealth, logger: Logger) {
+        let connections = ConnectionCount(limit: settings.limits.maxConnections)
         server = Server(
             configuration: ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits),
             services: [
                 MembershipService(engine: engine), CustomerService(engine: engine),
                 CohortAdministration(engine: engine),
-                OperationsService(engine: engine, startedAt: SystemClock.now(), residentBytes: residentBytes),
+                OperationsService(
+                    engine: engine,
+                    startedAt: SystemClock.now(),
+                    residentBytes: residentBytes,
+                    connections: { connections.now }
+                ),
                 health.service,
             ],
             interceptors: [LoggingInterceptor(logger: logger), DeadlineInterceptor(longestUpload: settings.upload)],
             eventLoopGroup: MultiThreadedEventLoopGroup(numberOfThreads: settings.threads),
             logger: logger
         )
+        connections.server.withLock { [server] in $0 = server }
         drain = settings.drain
         listen = settings.listen
         self.health = health
@@ -71,6 +79,18 @@ struct RPCService: Service {
         case "trustRootsPath": "--tls-ca"
         default: setting
         }
+    }
+}
+
+/// The connections of a server that is made after the services that tell of them.
+private final class ConnectionCount: Sendable {
+    let server = Mutex<Server?>(nil)
+    private let limit: Int
+
+    init(limit: Int) { self.limit = limit }
+
+    var now: (open: Int, limit: Int)? {
+        server.withLock { $0 }.map { ($0.statistics.connectionsOpen, limit) }
     }
 }
 

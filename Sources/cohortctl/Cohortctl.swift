@@ -16,7 +16,7 @@ struct Cohortctl: AsyncParsableCommand {
             """,
         version: CohortRelease.version,
         subcommands: [
-            StatusCommand.self, CheckCommand.self, CohortsOfCommand.self, MembersCommand.self,
+            StatusCommand.self, CapacityCommand.self, CheckCommand.self, CohortsOfCommand.self, MembersCommand.self,
             CustomersCommand.self, CohortsCommand.self, AttributesCommand.self, RulesCommand.self,
         ]
     )

@@ -91,6 +91,7 @@ struct SeededGenerator: RandomNumberGenerator {
                 )
             )
         case 1: .customerErased(ordinal())
+        case 6: .customerPutScrubbed(ordinal: ordinal(), isNew: Bool.random(using: &self))
         case 2:
             .cohortCreated(
                 CohortRecord(

@@ -87,8 +87,8 @@ struct EngineFailureTests {
     @Test("A failing fold pass stops neither the tables nor itself for good")
     func failingFold() async throws {
         let store = FaultyStore(try await unfolded())
-        var configuration = EngineConfiguration()
-        configuration.materializeInterval = 1
+        // The walk over all customers would meet the planted fault as well.
+        let configuration = EngineConfiguration.byHand
         // Loading the index takes one scan; the fold pass that is due then fails.
         store.set { $0.scansLeft = 1 }
         let engine = try await started(store, configuration: configuration)

@@ -114,6 +114,7 @@ final class FaultyStore: Store {
         try store.apply(batch)
     }
     var sizeInBytes: UInt64 { store.sizeInBytes }
+    var upkeep: any StoreUpkeep { store.upkeep }
     func close() { store.close() }
 }
 

@@ -72,6 +72,46 @@ struct SettingsTests {
         #expect(await refusal(["--config", "/nowhere.yaml"]).contains("/nowhere.yaml"))
     }
 
+    @Test("Ages take units, ages and bytes take forever, on the command line and in a file")
+    func retention() async throws {
+        let standard = try await settings(["--dev"]).engine
+        #expect(standard.logRetentionAge == 7 * 86_400 && standard.logRetentionBytes == 10 << 30)
+        #expect(standard.historyRetentionAge == 90 * 86_400 && standard.scrubDelay == 6 * 3_600)
+        #expect(standard.driftPeriod == 86_400 && standard.driftRate == 500)
+        let path = NSTemporaryDirectory() + "settings-\(UUID().uuidString).yaml"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try """
+        dev: true
+        log:
+          retention:
+            age: 36h
+            bytes: 2000000
+        history:
+          retention:
+            age: 600
+        drift:
+          audit:
+            age: forever
+        """.write(toFile: path, atomically: true, encoding: .utf8)
+        let file = try await settings(["--config", path]).engine
+        #expect(file.logRetentionAge == 36 * 3_600 && file.logRetentionBytes == 2_000_000)
+        #expect(file.historyRetentionAge == 600 && file.driftPeriod == nil)
+        let flags = try await settings(
+            ["--config", path, "--log-retention-age", "forever", "--log-retention-bytes", "0"],
+            ["COHORT_ERASE_SCRUB_AGE": "90m", "COHORT_HISTORY_RETENTION_AGE": "0"]
+        ).engine
+        #expect(flags.logRetentionAge == nil && flags.logRetentionBytes == nil && flags.historyRetentionAge == nil)
+        #expect(flags.scrubDelay == 5_400)
+        for (flag, value) in [
+            ("--log-retention-age", "1 week"), ("--log-retention-age", "5s"), ("--log-retention-age", "-1d"),
+            ("--log-retention-age", "99999999999999999d"), ("--log-retention-bytes", "10GB"),
+            ("--log-retention-bytes", "1"), ("--erase-scrub-age", "23h"), ("--erase-scrub-age", "forever"),
+            ("--drift-audit-rate", "0"),
+        ] {
+            #expect(await refusal(["--dev", flag + "=" + value]).contains(flag), "\(flag) \(value)")
+        }
+    }
+
     @Test("A misspelt member of the file is refused")
     func misspeltMember() async throws {
         let path = NSTemporaryDirectory() + "settings-\(UUID().uuidString).yaml"

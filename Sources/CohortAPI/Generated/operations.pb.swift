@@ -224,11 +224,385 @@ public nonisolated struct GetStatusResponse: @unchecked Sendable {
     set {_uniqueStorage()._storeBytes = newValue}
   }
 
+  /// The change log. Figures of the last second or so.
+  public var log: LogStatus {
+    get {_storage._log ?? LogStatus()}
+    set {_uniqueStorage()._log = newValue}
+  }
+  /// Returns true if `log` has been explicitly set.
+  public var hasLog: Bool {_storage._log != nil}
+  /// Clears the value of `log`. Subsequent reads from it will return its default value.
+  public mutating func clearLog() {_uniqueStorage()._log = nil}
+
+  /// The background check of all memberships.
+  public var drift: DriftStatus {
+    get {_storage._drift ?? DriftStatus()}
+    set {_uniqueStorage()._drift = newValue}
+  }
+  /// Returns true if `drift` has been explicitly set.
+  public var hasDrift: Bool {_storage._drift != nil}
+  /// Clears the value of `drift`. Subsequent reads from it will return its default value.
+  public mutating func clearDrift() {_uniqueStorage()._drift = nil}
+
+  /// What is left to do after erasures.
+  public var scrub: ScrubStatus {
+    get {_storage._scrub ?? ScrubStatus()}
+    set {_uniqueStorage()._scrub = newValue}
+  }
+  /// Returns true if `scrub` has been explicitly set.
+  public var hasScrub: Bool {_storage._scrub != nil}
+  /// Clears the value of `scrub`. Subsequent reads from it will return its default value.
+  public mutating func clearScrub() {_uniqueStorage()._scrub = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// What the change log holds.
+public nonisolated struct LogStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The first sequence that is still there; retention has deleted those before. 0 for an empty log.
+  public var firstSequence: UInt64 = 0
+
+  /// When that entry was committed.
+  public var firstTime: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_firstTime ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_firstTime = newValue}
+  }
+  /// Returns true if `firstTime` has been explicitly set.
+  public var hasFirstTime: Bool {self._firstTime != nil}
+  /// Clears the value of `firstTime`. Subsequent reads from it will return its default value.
+  public mutating func clearFirstTime() {self._firstTime = nil}
+
+  /// Bytes of the log on disk.
+  public var bytes: UInt64 = 0
+
+  /// Entries that retention has deleted since the start.
+  public var entriesDeleted: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _firstTime: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+}
+
+/// The walks that derive every membership anew from attributes, overrides and lists. There must be no differences.
+public nonisolated struct DriftStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The last walk that reached the end. Not set before the first one since the start.
+  public var completed: DriftWalk {
+    get {_completed ?? DriftWalk()}
+    set {_completed = newValue}
+  }
+  /// Returns true if `completed` has been explicitly set.
+  public var hasCompleted: Bool {self._completed != nil}
+  /// Clears the value of `completed`. Subsequent reads from it will return its default value.
+  public mutating func clearCompleted() {self._completed = nil}
+
+  /// The walk that goes on. Not set between two walks.
+  public var current: DriftWalk {
+    get {_current ?? DriftWalk()}
+    set {_current = newValue}
+  }
+  /// Returns true if `current` has been explicitly set.
+  public var hasCurrent: Bool {self._current != nil}
+  /// Clears the value of `current`. Subsequent reads from it will return its default value.
+  public mutating func clearCurrent() {self._current = nil}
+
+  /// Customers checked since the start, by all walks.
+  public var customersChecked: UInt64 = 0
+
+  /// Differences found since the start, by all walks.
+  public var differences: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _completed: DriftWalk? = nil
+  fileprivate var _current: DriftWalk? = nil
+}
+
+/// One walk over all customers.
+public nonisolated struct DriftWalk: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// When it began.
+  public var startedAt: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_startedAt ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_startedAt = newValue}
+  }
+  /// Returns true if `startedAt` has been explicitly set.
+  public var hasStartedAt: Bool {self._startedAt != nil}
+  /// Clears the value of `startedAt`. Subsequent reads from it will return its default value.
+  public mutating func clearStartedAt() {self._startedAt = nil}
+
+  /// When it reached the end. Not set while it goes on.
+  public var completedAt: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_completedAt ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_completedAt = newValue}
+  }
+  /// Returns true if `completedAt` has been explicitly set.
+  public var hasCompletedAt: Bool {self._completedAt != nil}
+  /// Clears the value of `completedAt`. Subsequent reads from it will return its default value.
+  public mutating func clearCompletedAt() {self._completedAt = nil}
+
+  /// Customers checked.
+  public var customers: UInt64 = 0
+
+  /// Memberships found to differ.
+  public var differences: UInt64 = 0
+
+  /// The first of them, at most 10. Attribute values are never shown.
+  public var samples: [DriftSample] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _startedAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+  fileprivate var _completedAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+}
+
+/// A membership that is not what attributes, overrides and lists say.
+public nonisolated struct DriftSample: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The customer; `#` and a number for one that does not exist.
+  public var customerID: String = String()
+
+  /// The cohort.
+  public var cohortID: String = String()
+
+  /// Derived anew.
+  public var expected: Membership = .unspecified
+
+  /// What reads are answered with.
+  public var indexed: Membership = .unspecified
+
+  /// What is stored with the customer. Not set for a customer that does not exist.
+  public var recorded: Membership {
+    get {_recorded ?? .unspecified}
+    set {_recorded = newValue}
+  }
+  /// Returns true if `recorded` has been explicitly set.
+  public var hasRecorded: Bool {self._recorded != nil}
+  /// Clears the value of `recorded`. Subsequent reads from it will return its default value.
+  public mutating func clearRecorded() {self._recorded = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _recorded: Membership? = nil
+}
+
+/// Erased customers of whom the change log or the history may still hold something.
+public nonisolated struct ScrubStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// How many wait for the pass that scrubs them.
+  public var pending: UInt64 = 0
+
+  /// When the first of those was erased. Not set when none waits.
+  public var oldestAt: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_oldestAt ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_oldestAt = newValue}
+  }
+  /// Returns true if `oldestAt` has been explicitly set.
+  public var hasOldestAt: Bool {self._oldestAt != nil}
+  /// Clears the value of `oldestAt`. Subsequent reads from it will return its default value.
+  public mutating func clearOldestAt() {self._oldestAt = nil}
+
+  /// When the last pass was done. Not set before the first one since the start.
+  public var completedAt: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_completedAt ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_completedAt = newValue}
+  }
+  /// Returns true if `completedAt` has been explicitly set.
+  public var hasCompletedAt: Bool {self._completedAt != nil}
+  /// Clears the value of `completedAt`. Subsequent reads from it will return its default value.
+  public mutating func clearCompletedAt() {self._completedAt = nil}
+
+  /// Log entries rewritten since the start.
+  public var entriesRewritten: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _oldestAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+  fileprivate var _completedAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+}
+
+/// Asks for the capacity.
+public nonisolated struct GetCapacityRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Sizes and limits of a server. Each figure is read by itself: they need not belong to one instant.
+public nonisolated struct GetCapacityResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Cohorts that are not archived, in order of id.
+  public var cohorts: [CohortCapacity] = []
+
+  /// Every limit that is a matter of size, in no particular order.
+  public var limits: [LimitUse] = []
+
+  /// Bytes of the change log on disk.
+  public var logBytes: UInt64 = 0
+
+  /// The part of it that entries take; the rest is for later entries.
+  public var logUsedBytes: UInt64 = 0
+
+  /// Bytes of the tables on disk.
+  public var tablesBytes: UInt64 = 0
+
+  /// Bytes that the file system of the data directory has left. 0 if not known.
+  public var diskFreeBytes: UInt64 = 0
+
+  /// Bytes of memory that the index takes.
+  public var indexBytes: UInt64 = 0
+
+  /// The part of it for ids and the way to them; the rest are cohorts.
+  public var identifierBytes: UInt64 = 0
+
+  /// Bytes of records in memory that the tables do not have yet.
+  public var pendingBytes: UInt64 = 0
+
+  /// Resident memory of the process, in bytes.
+  public var residentBytes: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// What one cohort takes.
+public nonisolated struct CohortCapacity: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The cohort.
+  public var cohortID: String = String()
+
+  /// Customers that are IN.
+  public var members: UInt64 = 0
+
+  /// Customers whose state is UNKNOWN.
+  public var unknown: UInt64 = 0
+
+  /// Bytes of the index for those that are IN.
+  public var membersBytes: UInt64 = 0
+
+  /// Bytes of the index for those that are UNKNOWN.
+  public var unknownBytes: UInt64 = 0
+
+  /// Bytes of the index for overrides that include.
+  public var includeBytes: UInt64 = 0
+
+  /// Bytes of the index for overrides that exclude.
+  public var excludeBytes: UInt64 = 0
+
+  /// Bytes of the index for the list.
+  public var listBytes: UInt64 = 0
+
+  /// Bytes in memory of bulk changes that not all records have taken in.
+  public var stagedBytes: UInt64 = 0
+
+  /// The serving rule. Not set for a list.
+  public var rule: RuleCapacity {
+    get {_rule ?? RuleCapacity()}
+    set {_rule = newValue}
+  }
+  /// Returns true if `rule` has been explicitly set.
+  public var hasRule: Bool {self._rule != nil}
+  /// Clears the value of `rule`. Subsequent reads from it will return its default value.
+  public mutating func clearRule() {self._rule = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _rule: RuleCapacity? = nil
+}
+
+/// What one rule costs. The unit of cost is that of the limit of 10,000 for one evaluation.
+public nonisolated struct RuleCapacity: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The version of the cohort that has the rule; from 1.
+  public var version: UInt32 = 0
+
+  /// Nodes of the parsed rule.
+  public var nodes: UInt32 = 0
+
+  /// Instructions of the compiled rule.
+  public var instructions: UInt32 = 0
+
+  /// The most that one evaluation could cost without the limit; the largest uint64 where that is unbounded.
+  public var costBound: UInt64 = 0
+
+  /// Mean cost of the evaluations in the sample.
+  public var meanCost: Double = 0
+
+  /// Evaluations in the sample: 1 of every 257 since this version serves, or since the start. 0 for none yet.
+  public var samples: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// How much of a limit is used.
+public nonisolated struct LimitUse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The setting, as `limits.cohorts`, or what is limited where there is no setting, as `disk`.
+  public var name: String = String()
+
+  /// What is used, in the unit of the limit.
+  public var used: UInt64 = 0
+
+  /// The limit.
+  public var limit: UInt64 = 0
+
+  /// Used divided by limit; more than 1 where the limit was lowered below what there is.
+  public var fraction: Double = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -310,7 +684,7 @@ nonisolated extension CohortStatus: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0")
 
   fileprivate class _StorageClass {
     var _version: String = String()
@@ -329,6 +703,9 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     var _residentBytes: UInt64 = 0
     var _indexBytes: UInt64 = 0
     var _storeBytes: UInt64 = 0
+    var _log: LogStatus? = nil
+    var _drift: DriftStatus? = nil
+    var _scrub: ScrubStatus? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -355,6 +732,9 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       _residentBytes = source._residentBytes
       _indexBytes = source._indexBytes
       _storeBytes = source._storeBytes
+      _log = source._log
+      _drift = source._drift
+      _scrub = source._scrub
     }
   }
 
@@ -389,6 +769,9 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._residentBytes) }()
         case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._indexBytes) }()
         case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._storeBytes) }()
+        case 17: try { try decoder.decodeSingularMessageField(value: &_storage._log) }()
+        case 18: try { try decoder.decodeSingularMessageField(value: &_storage._drift) }()
+        case 19: try { try decoder.decodeSingularMessageField(value: &_storage._scrub) }()
         default: break
         }
       }
@@ -449,6 +832,15 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       if _storage._storeBytes != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._storeBytes, fieldNumber: 16)
       }
+      try { if let v = _storage._log {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 17)
+      } }()
+      try { if let v = _storage._drift {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 18)
+      } }()
+      try { if let v = _storage._scrub {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 19)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -474,10 +866,541 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._residentBytes != rhs_storage._residentBytes {return false}
         if _storage._indexBytes != rhs_storage._indexBytes {return false}
         if _storage._storeBytes != rhs_storage._storeBytes {return false}
+        if _storage._log != rhs_storage._log {return false}
+        if _storage._drift != rhs_storage._drift {return false}
+        if _storage._scrub != rhs_storage._scrub {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension LogStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".LogStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}first_sequence\0\u{3}first_time\0\u{1}bytes\0\u{3}entries_deleted\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.firstSequence) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._firstTime) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.entriesDeleted) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.firstSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.firstSequence, fieldNumber: 1)
+    }
+    try { if let v = self._firstTime {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    if self.bytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 3)
+    }
+    if self.entriesDeleted != 0 {
+      try visitor.visitSingularUInt64Field(value: self.entriesDeleted, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: LogStatus, rhs: LogStatus) -> Bool {
+    if lhs.firstSequence != rhs.firstSequence {return false}
+    if lhs._firstTime != rhs._firstTime {return false}
+    if lhs.bytes != rhs.bytes {return false}
+    if lhs.entriesDeleted != rhs.entriesDeleted {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension DriftStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DriftStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}completed\0\u{1}current\0\u{3}customers_checked\0\u{1}differences\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._completed) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._current) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.customersChecked) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.differences) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._completed {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._current {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    if self.customersChecked != 0 {
+      try visitor.visitSingularUInt64Field(value: self.customersChecked, fieldNumber: 3)
+    }
+    if self.differences != 0 {
+      try visitor.visitSingularUInt64Field(value: self.differences, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: DriftStatus, rhs: DriftStatus) -> Bool {
+    if lhs._completed != rhs._completed {return false}
+    if lhs._current != rhs._current {return false}
+    if lhs.customersChecked != rhs.customersChecked {return false}
+    if lhs.differences != rhs.differences {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension DriftWalk: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DriftWalk"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}started_at\0\u{3}completed_at\0\u{1}customers\0\u{1}differences\0\u{1}samples\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._startedAt) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._completedAt) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.customers) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.differences) }()
+      case 5: try { try decoder.decodeRepeatedMessageField(value: &self.samples) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._startedAt {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._completedAt {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    if self.customers != 0 {
+      try visitor.visitSingularUInt64Field(value: self.customers, fieldNumber: 3)
+    }
+    if self.differences != 0 {
+      try visitor.visitSingularUInt64Field(value: self.differences, fieldNumber: 4)
+    }
+    if !self.samples.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.samples, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: DriftWalk, rhs: DriftWalk) -> Bool {
+    if lhs._startedAt != rhs._startedAt {return false}
+    if lhs._completedAt != rhs._completedAt {return false}
+    if lhs.customers != rhs.customers {return false}
+    if lhs.differences != rhs.differences {return false}
+    if lhs.samples != rhs.samples {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension DriftSample: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DriftSample"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}customer_id\0\u{3}cohort_id\0\u{1}expected\0\u{1}indexed\0\u{1}recorded\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.customerID) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
+      case 3: try { try decoder.decodeSingularEnumField(value: &self.expected) }()
+      case 4: try { try decoder.decodeSingularEnumField(value: &self.indexed) }()
+      case 5: try { try decoder.decodeSingularEnumField(value: &self._recorded) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.customerID.isEmpty {
+      try visitor.visitSingularStringField(value: self.customerID, fieldNumber: 1)
+    }
+    if !self.cohortID.isEmpty {
+      try visitor.visitSingularStringField(value: self.cohortID, fieldNumber: 2)
+    }
+    if self.expected != .unspecified {
+      try visitor.visitSingularEnumField(value: self.expected, fieldNumber: 3)
+    }
+    if self.indexed != .unspecified {
+      try visitor.visitSingularEnumField(value: self.indexed, fieldNumber: 4)
+    }
+    try { if let v = self._recorded {
+      try visitor.visitSingularEnumField(value: v, fieldNumber: 5)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: DriftSample, rhs: DriftSample) -> Bool {
+    if lhs.customerID != rhs.customerID {return false}
+    if lhs.cohortID != rhs.cohortID {return false}
+    if lhs.expected != rhs.expected {return false}
+    if lhs.indexed != rhs.indexed {return false}
+    if lhs._recorded != rhs._recorded {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ScrubStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ScrubStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}pending\0\u{3}oldest_at\0\u{3}completed_at\0\u{3}entries_rewritten\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.pending) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._oldestAt) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._completedAt) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.entriesRewritten) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.pending != 0 {
+      try visitor.visitSingularUInt64Field(value: self.pending, fieldNumber: 1)
+    }
+    try { if let v = self._oldestAt {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._completedAt {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    if self.entriesRewritten != 0 {
+      try visitor.visitSingularUInt64Field(value: self.entriesRewritten, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ScrubStatus, rhs: ScrubStatus) -> Bool {
+    if lhs.pending != rhs.pending {return false}
+    if lhs._oldestAt != rhs._oldestAt {return false}
+    if lhs._completedAt != rhs._completedAt {return false}
+    if lhs.entriesRewritten != rhs.entriesRewritten {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension GetCapacityRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetCapacityRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: GetCapacityRequest, rhs: GetCapacityRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension GetCapacityResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetCapacityResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohorts\0\u{1}limits\0\u{3}log_bytes\0\u{3}log_used_bytes\0\u{3}tables_bytes\0\u{3}disk_free_bytes\0\u{3}index_bytes\0\u{3}identifier_bytes\0\u{3}pending_bytes\0\u{3}resident_bytes\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.cohorts) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.limits) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.logBytes) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.logUsedBytes) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.tablesBytes) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.diskFreeBytes) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.indexBytes) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.identifierBytes) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.pendingBytes) }()
+      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.residentBytes) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.cohorts.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.cohorts, fieldNumber: 1)
+    }
+    if !self.limits.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.limits, fieldNumber: 2)
+    }
+    if self.logBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.logBytes, fieldNumber: 3)
+    }
+    if self.logUsedBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.logUsedBytes, fieldNumber: 4)
+    }
+    if self.tablesBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.tablesBytes, fieldNumber: 5)
+    }
+    if self.diskFreeBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.diskFreeBytes, fieldNumber: 6)
+    }
+    if self.indexBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.indexBytes, fieldNumber: 7)
+    }
+    if self.identifierBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.identifierBytes, fieldNumber: 8)
+    }
+    if self.pendingBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.pendingBytes, fieldNumber: 9)
+    }
+    if self.residentBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.residentBytes, fieldNumber: 10)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: GetCapacityResponse, rhs: GetCapacityResponse) -> Bool {
+    if lhs.cohorts != rhs.cohorts {return false}
+    if lhs.limits != rhs.limits {return false}
+    if lhs.logBytes != rhs.logBytes {return false}
+    if lhs.logUsedBytes != rhs.logUsedBytes {return false}
+    if lhs.tablesBytes != rhs.tablesBytes {return false}
+    if lhs.diskFreeBytes != rhs.diskFreeBytes {return false}
+    if lhs.indexBytes != rhs.indexBytes {return false}
+    if lhs.identifierBytes != rhs.identifierBytes {return false}
+    if lhs.pendingBytes != rhs.pendingBytes {return false}
+    if lhs.residentBytes != rhs.residentBytes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension CohortCapacity: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CohortCapacity"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}members\0\u{1}unknown\0\u{3}members_bytes\0\u{3}unknown_bytes\0\u{3}include_bytes\0\u{3}exclude_bytes\0\u{3}list_bytes\0\u{3}staged_bytes\0\u{1}rule\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.members) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.unknown) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.membersBytes) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.unknownBytes) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.includeBytes) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.excludeBytes) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.listBytes) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.stagedBytes) }()
+      case 10: try { try decoder.decodeSingularMessageField(value: &self._rule) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.cohortID.isEmpty {
+      try visitor.visitSingularStringField(value: self.cohortID, fieldNumber: 1)
+    }
+    if self.members != 0 {
+      try visitor.visitSingularUInt64Field(value: self.members, fieldNumber: 2)
+    }
+    if self.unknown != 0 {
+      try visitor.visitSingularUInt64Field(value: self.unknown, fieldNumber: 3)
+    }
+    if self.membersBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.membersBytes, fieldNumber: 4)
+    }
+    if self.unknownBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.unknownBytes, fieldNumber: 5)
+    }
+    if self.includeBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.includeBytes, fieldNumber: 6)
+    }
+    if self.excludeBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.excludeBytes, fieldNumber: 7)
+    }
+    if self.listBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.listBytes, fieldNumber: 8)
+    }
+    if self.stagedBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.stagedBytes, fieldNumber: 9)
+    }
+    try { if let v = self._rule {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: CohortCapacity, rhs: CohortCapacity) -> Bool {
+    if lhs.cohortID != rhs.cohortID {return false}
+    if lhs.members != rhs.members {return false}
+    if lhs.unknown != rhs.unknown {return false}
+    if lhs.membersBytes != rhs.membersBytes {return false}
+    if lhs.unknownBytes != rhs.unknownBytes {return false}
+    if lhs.includeBytes != rhs.includeBytes {return false}
+    if lhs.excludeBytes != rhs.excludeBytes {return false}
+    if lhs.listBytes != rhs.listBytes {return false}
+    if lhs.stagedBytes != rhs.stagedBytes {return false}
+    if lhs._rule != rhs._rule {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension RuleCapacity: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RuleCapacity"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}nodes\0\u{1}instructions\0\u{3}cost_bound\0\u{3}mean_cost\0\u{1}samples\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.version) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.nodes) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.instructions) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.costBound) }()
+      case 5: try { try decoder.decodeSingularDoubleField(value: &self.meanCost) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.samples) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.version != 0 {
+      try visitor.visitSingularUInt32Field(value: self.version, fieldNumber: 1)
+    }
+    if self.nodes != 0 {
+      try visitor.visitSingularUInt32Field(value: self.nodes, fieldNumber: 2)
+    }
+    if self.instructions != 0 {
+      try visitor.visitSingularUInt32Field(value: self.instructions, fieldNumber: 3)
+    }
+    if self.costBound != 0 {
+      try visitor.visitSingularUInt64Field(value: self.costBound, fieldNumber: 4)
+    }
+    if self.meanCost.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.meanCost, fieldNumber: 5)
+    }
+    if self.samples != 0 {
+      try visitor.visitSingularUInt64Field(value: self.samples, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: RuleCapacity, rhs: RuleCapacity) -> Bool {
+    if lhs.version != rhs.version {return false}
+    if lhs.nodes != rhs.nodes {return false}
+    if lhs.instructions != rhs.instructions {return false}
+    if lhs.costBound != rhs.costBound {return false}
+    if lhs.meanCost != rhs.meanCost {return false}
+    if lhs.samples != rhs.samples {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension LimitUse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".LimitUse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}used\0\u{1}limit\0\u{1}fraction\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.used) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.limit) }()
+      case 4: try { try decoder.decodeSingularDoubleField(value: &self.fraction) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.used != 0 {
+      try visitor.visitSingularUInt64Field(value: self.used, fieldNumber: 2)
+    }
+    if self.limit != 0 {
+      try visitor.visitSingularUInt64Field(value: self.limit, fieldNumber: 3)
+    }
+    if self.fraction.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.fraction, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: LimitUse, rhs: LimitUse) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.used != rhs.used {return false}
+    if lhs.limit != rhs.limit {return false}
+    if lhs.fraction != rhs.fraction {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -12,9 +12,14 @@ public enum OperationsServiceMethods {
     public static let getStatus = MethodDescriptor(
         service: service, method: "GetStatus", kind: .unary, isIdempotent: true)
 
+    /// `cohort.v1.OperationsService/GetCapacity`.
+    public static let getCapacity = MethodDescriptor(
+        service: service, method: "GetCapacity", kind: .unary, isIdempotent: true)
+
     /// All of them, in the order of the .proto file.
     public static let all: [MethodDescriptor] = [
         getStatus,
+        getCapacity,
     ]
 }
 
@@ -22,6 +27,9 @@ public enum OperationsServiceMethods {
 public protocol OperationsServiceHandler: RegistrableService {
     /// How the server is. Answered also while the index is loaded and when the store has failed.
     func getStatus(_ request: GetStatusRequest, _ call: ServerCall) throws(RPCError) -> InlineResult<GetStatusResponse>
+
+    /// What the server holds, what it costs, and how far it is from every limit. Reads the sizes of files.
+    func getCapacity(_ request: GetCapacityRequest, _ call: ServerCall) async throws(RPCError) -> GetCapacityResponse
 }
 
 extension OperationsServiceHandler {
@@ -33,6 +41,7 @@ extension OperationsServiceHandler {
     /// What `register(with:)` does unless the handler has one of its own, which may call this first.
     public func registerMethods(with router: inout Router) {
         router.inline(OperationsServiceMethods.getStatus) { (request: GetStatusRequest, call) throws(RPCError) in try self.getStatus(request, call) }
+        router.unary(OperationsServiceMethods.getCapacity) { (request: GetCapacityRequest, call) async throws(RPCError) in try await self.getCapacity(request, call) }
     }
 }
 
@@ -49,5 +58,10 @@ public struct OperationsServiceClient: Sendable {
     /// How the server is. Answered also while the index is loaded and when the store has failed.
     public func getStatus(_ request: GetStatusRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> GetStatusResponse {
         try await transport.unary(OperationsServiceMethods.getStatus, request, options)
+    }
+
+    /// What the server holds, what it costs, and how far it is from every limit. Reads the sizes of files.
+    public func getCapacity(_ request: GetCapacityRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> GetCapacityResponse {
+        try await transport.unary(OperationsServiceMethods.getCapacity, request, options)
     }
 }

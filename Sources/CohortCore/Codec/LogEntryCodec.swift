@@ -7,6 +7,7 @@ extension LogEntry {
         case attributeDeclared = 1
         case customerPut, customerErased, cohortCreated, ruleUpdated, cohortArchived, assignmentsChanged,
             assignmentsStaged
+        case customerPutScrubbed = 32
     }
 
     package func encode(to writer: inout ByteWriter) {
@@ -79,6 +80,10 @@ extension LogEntry {
         case .customerErased(let ordinal):
             writer.byte(Kind.customerErased.rawValue)
             writer.varint(ordinal)
+        case .customerPutScrubbed(let ordinal, let isNew):
+            writer.byte(Kind.customerPutScrubbed.rawValue)
+            writer.varint(ordinal)
+            writer.byte(isNew ? 1 : 0)
         case .cohortCreated(let cohort):
             writer.byte(Kind.cohortCreated.rawValue)
             writer.varint(cohort.number)
@@ -133,6 +138,8 @@ extension LogEntry {
             )
         case .customerErased:
             return .customerErased(try reader.varint32())
+        case .customerPutScrubbed:
+            return .customerPutScrubbed(ordinal: try reader.varint32(), isNew: try reader.byte() == 1)
         case .cohortCreated:
             return .cohortCreated(try decodeCohort(&reader))
         case .ruleUpdated:

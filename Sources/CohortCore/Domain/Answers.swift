@@ -116,6 +116,8 @@ package struct EngineStatus: Sendable, Hashable {
     package var pendingBytes: Int
     /// Bytes of the store, the log included.
     package var storeBytes: UInt64
+    /// What the background passes have done.
+    package var upkeep: UpkeepStatus
     /// What is wrong, fit for an operator; empty if nothing.
     package var problem: String
 }

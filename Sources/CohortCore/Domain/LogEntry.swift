@@ -15,6 +15,8 @@ package struct LogEntry: Sendable, Hashable {
         case attributeDeclared(AttributeDeclaration)
         case customerPut(CustomerChange)
         case customerErased(Ordinal)
+        /// What is left of a put whose customer has been erased since.
+        case customerPutScrubbed(ordinal: Ordinal, isNew: Bool)
         case cohortCreated(CohortRecord)
         case ruleUpdated(cohort: CohortNumber, version: UInt32, rule: String)
         case cohortArchived(CohortNumber)

@@ -55,7 +55,7 @@ extension Committer {
         case .assignmentsStaged(let reference):
             if let assignments { changes.assignments.add(assignments) }
             touch(reference.cohort, entry, &changes)
-        case .customerPut, .customerErased:
+        case .customerPut, .customerErased, .customerPutScrubbed:
             break
         }
         if let bulk {

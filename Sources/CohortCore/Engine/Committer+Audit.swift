@@ -34,25 +34,51 @@ package struct AuditReport: Sendable, Hashable {
 /// Derives memberships anew and compares them with index and records. Between two commits, so that all three are of one
 /// sequence.
 extension Committer {
-    func audit(_ range: ClosedRange<Ordinal>) throws(DomainError) -> AuditReport {
+    /// Customers looked at before the time is looked at.
+    private static var auditSlice: Ordinal { 16 }
+
+    /// Audits customers from an ordinal on, for at most about `duration`.
+    ///
+    /// - Parameter limit: how many ordinals, rounded up to a slice.
+    /// - Returns: what was found, and the ordinal to go on at; `nil` at the end.
+    func audit(
+        from first: Ordinal,
+        limit: Int,
+        atMost duration: Duration
+    ) throws(StoreError) -> (report: AuditReport, next: Ordinal?) {
+        var report = AuditReport()
+        var next = first
+        let end = ContinuousClock.now + duration
+        while next < nextOrdinal {
+            let last = next + min(Self.auditSlice, nextOrdinal - next) - 1
+            report.add(try audit(next...last))
+            next = last + 1
+            if Int(next - first) >= limit || ContinuousClock.now >= end { break }
+        }
+        return (report, next < nextOrdinal ? next : nil)
+    }
+
+    private func audit(_ range: ClosedRange<Ordinal>) throws(StoreError) -> AuditReport {
         var report = AuditReport()
         var seen: Set<Ordinal> = []
-        do throws(StoreError) {
-            let pending = shared.pending.snapshot().filter { range.contains($0.key) }
-            for (ordinal, lookup) in pending {
-                guard case .record(let bytes) = lookup else { continue }
+        let pending = Array(zip(range, shared.pending.lookup(Array(range))))
+        var waiting: Set<Ordinal> = []
+        for (ordinal, lookup) in pending {
+            switch lookup {
+            case .absent: break
+            case .erased: waiting.insert(ordinal)
+            case .record(let bytes):
+                waiting.insert(ordinal)
                 seen.insert(ordinal)
                 try bytes.withUnsafeRecord { (bytes) throws(StoreError) in
                     compare(try decode(bytes, ordinal).record, ordinal, &report)
                 }
             }
-            try shared.store.scanCustomers(range) { (ordinal, _, bytes) throws(StoreError) in
-                guard pending[ordinal] == nil else { return }
-                seen.insert(ordinal)
-                compare(try decode(bytes, ordinal).record, ordinal, &report)
-            }
-        } catch {
-            throw answer(to: error)
+        }
+        try shared.store.scanCustomers(range) { (ordinal, _, bytes) throws(StoreError) in
+            guard !waiting.contains(ordinal) else { return }
+            seen.insert(ordinal)
+            compare(try decode(bytes, ordinal).record, ordinal, &report)
         }
         report.customers = UInt64(seen.count)
         findGhosts(in: range, besides: seen, &report)
@@ -123,26 +149,25 @@ extension Committer {
 }
 
 extension Engine {
-    /// Derives the membership of every customer in every cohort anew, a few thousand customers at a time between commits,
-    /// and reports where index or records differ. There must be none.
+    /// Derives the membership of every customer in every cohort anew, a step at a time between commits, and reports where
+    /// index or records differ. There must be none.
     ///
     /// - Parameter pause: between two steps, for others to write.
     package func audit(pause: Duration = .zero) async throws(DomainError) -> AuditReport {
         var report = AuditReport()
-        var next: Ordinal = 0
-        while true {
-            let first = next
-            let step = try await alone { committer throws(DomainError) -> AuditReport? in
-                guard first < committer.nextOrdinal else { return nil }
-                let last = min(committer.nextOrdinal - 1, first + (Engine.auditStep - 1))
-                return try committer.audit(first...last)
+        var next: Ordinal? = 0
+        while let first = next {
+            let step = try await alone { committer throws(DomainError) in
+                do throws(StoreError) {
+                    return try committer.audit(from: first, limit: 4_096, atMost: .milliseconds(20))
+                } catch {
+                    throw committer.answer(to: error)
+                }
             }
-            guard let step else { return report }
-            report.add(step)
-            next = first + Engine.auditStep
-            if pause > .zero { try? await Task.sleep(for: pause) }
+            report.add(step.report)
+            next = step.next
+            if next != nil, pause > .zero { try? await Task.sleep(for: pause) }
         }
+        return report
     }
-
-    private static let auditStep: Ordinal = 4_096
 }

@@ -26,6 +26,7 @@ extension Committer {
             $0.appliedSequence = summary.appliedSequence
             $0.appliedTime = summary.appliedTime
             $0.nextOrdinal = summary.nextOrdinal
+            $0.upkeep.log.firstSequence = summary.firstLogSequence
         }
     }
 
@@ -39,10 +40,18 @@ extension Committer {
                     + "from one backup"
             )
         }
+        if last > 0, first > 1, applied == 0 {
+            throw .refused(
+                "the tables are missing or empty and the change log begins at \(first): retention has deleted the entries "
+                    + "before, so the tables cannot be made again from the log. Put back the tables that belong to this "
+                    + "log, or restore both from one backup that holds sequence \(first - 1) or later"
+            )
+        }
         if last > 0, first > applied + 1 {
             throw .refused(
                 "the tables end at sequence \(applied) but the change log begins at \(first): entries in between are "
-                    + "missing. Put back the tables that belong to this log, or restore both from one backup"
+                    + "missing, as retention deletes them once the tables have them. Put back the tables that belong to "
+                    + "this log, or restore both from one backup"
             )
         }
     }
@@ -74,6 +83,9 @@ extension Committer {
         }
         guard let last = entries.last else { return }
         var changes = PendingChanges(sequence: last.sequence, time: last.time, nextOrdinal: nextOrdinal)
+        for entry in entries {
+            if case .customerPutScrubbed(let ordinal, true) = entry.change { scrubbedAway.insert(ordinal) }
+        }
         var working = try ReplayedCustomers(entries, self)
         for entry in entries {
             let bulk: BulkChange? = if let reference = entry.bulk { try shared.store.loadBulk(reference) } else { nil }
@@ -126,11 +138,14 @@ private struct ReplayedCustomers {
             case .customerPut(let put):
                 if put.newID == nil { needed.insert(put.ordinal) } else { created.insert(put.ordinal) }
             case .customerErased(let ordinal): needed.insert(ordinal)
+            case .customerPutScrubbed(let ordinal, let isNew):
+                needed.insert(ordinal)
+                if isNew { nextOrdinal = max(nextOrdinal, ordinal + 1) }
             default: break
             }
             for transition in entry.transitions { needed.insert(transition.ordinal) }
         }
-        let stored = needed.subtracting(created).sorted()
+        let stored = needed.subtracting(created).subtracting(committer.scrubbedAway).sorted()
         let loaded = try committer.load(stored)
         for ordinal in stored {
             guard let customer = loaded[ordinal] else {
@@ -167,6 +182,10 @@ private struct ReplayedCustomers {
             touched.insert(ordinal)
             fold([ordinal], before: entry, bulks, &changes)
             customers[ordinal]?.erased = true
+            changes.erasures.append(Erasure(ordinal: ordinal, sequence: entry.sequence, time: entry.time))
+        case .customerPutScrubbed(let ordinal, _):
+            touched.insert(ordinal)
+            fold([ordinal], before: entry, bulks, &changes)
         default:
             fold(touched, before: entry, bulks, &changes)
         }

@@ -96,6 +96,7 @@ private struct RowGroup {
             if let folded = closedByFold[ordinal] { changes.closed += folded }
         }
         changes.closed += closed
+        changes.erasures = entries.compactMap(\.erasure)
         return changes
     }
 

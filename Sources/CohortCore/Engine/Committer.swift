@@ -16,6 +16,8 @@ final class Committer: @unchecked Sendable {
     /// The commit time of the last entry.
     var time = Timestamp.minimum
     var nextOrdinal: Ordinal = 0
+    /// Customers whose creation the log no longer tells: replaying it never makes them.
+    var scrubbedAway: Set<Ordinal> = []
     /// Set when it is not known what the log holds: nothing is written until it is.
     private var logIsUncertain = false
 

@@ -9,12 +9,14 @@ package final class Engine: Sendable {
         var committer: Worker?
         var materializer: Worker?
         var readers: WorkerPool?
+        var upkeep: Worker?
         var started = false
         var stopping = false
     }
 
     let shared: EngineShared
     private let committer: Committer
+    private let upkeepPasses: Upkeep
     private let threads = Mutex(Threads())
 
     package var configuration: EngineConfiguration { shared.configuration }
@@ -29,6 +31,7 @@ package final class Engine: Sendable {
     ) {
         shared = EngineShared(store: store, configuration: configuration, environment: environment)
         committer = Committer(shared: shared)
+        upkeepPasses = Upkeep(shared: shared)
     }
 
     // MARK: Life
@@ -67,6 +70,10 @@ package final class Engine: Sendable {
             $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
             $0.committer = Worker(name: "cohort-commit") { committer.run() }
         }
+        if shared.configuration.upkeepInterval > 0 {
+            let upkeep = upkeepPasses
+            threads.withLock { $0.upkeep = Worker(name: "cohort-upkeep") { upkeep.run() } }
+        }
         shared.move(from: .loading, to: .serving)
         shared.log(
             .info,
@@ -101,18 +108,21 @@ package final class Engine: Sendable {
     package func shutdown() {
         let state = shared.state
         guard state == .serving || state == .storeUnavailable || state == .failed else { return }
-        let running: (Worker, Worker?, WorkerPool?)? = threads.withLock { threads in
+        let running: (Worker, Worker?, WorkerPool?, Worker?)? = threads.withLock { threads in
             // A start that failed has left no committer, and closed everything itself.
             guard !threads.stopping, let committer = threads.committer else { return nil }
             threads.stopping = true
-            return (committer, threads.materializer, threads.readers)
+            return (committer, threads.materializer, threads.readers, threads.upkeep)
         }
-        guard let (committer, materializer, readers) = running else { return }
+        guard let (committer, materializer, readers, upkeep) = running else { return }
         while true {
             let state = shared.state
             guard state == .serving || state == .storeUnavailable else { break }
             shared.move(from: state, to: .stopping)
         }
+        // While the committer still takes what it asks for.
+        upkeepPasses.stop()
+        upkeep?.join()
         shared.queue.close()
         committer.join()
         shared.pending.stop()
@@ -137,6 +147,7 @@ package final class Engine: Sendable {
             indexBytes: size.bytes,
             pendingBytes: shared.pending.bytes,
             storeBytes: shared.state == .stopped ? 0 : shared.store.sizeInBytes,
+            upkeep: figures.upkeep,
             problem: figures.problem
         )
     }
@@ -155,6 +166,9 @@ package final class Engine: Sendable {
         guard let cohort = catalog.cohorts.first(where: { $0.id == id }) else { throw catalog.notFound(cohort: id) }
         return shared.view(of: cohort)
     }
+
+    /// Does all background work that is due now. Blocks; for tests, with `upkeepInterval` 0.
+    package func upkeep() { upkeepPasses.runDue() }
 
     /// Waits until the store's tables hold everything that is committed. Blocks; for tests, backups and measurements.
     package func materialize() { shared.pending.drain() }

@@ -56,6 +56,29 @@ package struct EngineConfiguration: Sendable {
     /// Threads that load the index at start.
     package var loadThreads = 2
 
+    // Upkeep
+    /// Milliseconds between two looks at what background work is due; 0 for none but by `Engine.upkeep`.
+    package var upkeepInterval = 1_000
+    /// Seconds in which all memberships are derived anew; `nil` for never.
+    package var driftPeriod: Int64? = 86_400
+    /// Customers a second that are checked at least, so that the walk over a small store is short.
+    package var driftRate = 500
+    /// The longest that one step of the walk holds up writes, give or take 16 customers.
+    package var driftStep: Duration = .milliseconds(2)
+    /// Seconds that entries stay in the log; `nil` for ever.
+    package var logRetentionAge: Int64? = 7 * 86_400
+    /// Bytes of entries beyond which the oldest go; `nil` for any number.
+    package var logRetentionBytes: UInt64? = 10 << 30
+    /// Entries deleted in one transaction, and bytes of their payloads.
+    package var retentionBatchRows = 1_000
+    package var retentionBatchBytes = 1 << 20
+    /// Unused bytes of the log that are kept for later entries rather than given back.
+    package var logSlackBytes: UInt64 = 64 << 20
+    /// Seconds that memberships that are over stay in the history; `nil` for ever.
+    package var historyRetentionAge: Int64? = 90 * 86_400
+    /// Seconds that an erasure waits for the pass that scrubs log and history, at most 24 hours less what that takes.
+    package var scrubDelay: Int64 = 6 * 3_600
+
     // Reads
     /// The longest that a read waits for a sequence, whatever its deadline.
     package var maximumSequenceWait: Duration = .seconds(1)

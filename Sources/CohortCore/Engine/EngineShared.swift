@@ -12,7 +12,7 @@ final class EngineShared: Sendable {
 
     /// What can have a problem of its own.
     enum Part: String, Sendable, CaseIterable {
-        case log, tables, folding, rules, start
+        case log, tables, folding, rules, upkeep, start
     }
 
     struct Figures: Sendable {
@@ -22,6 +22,7 @@ final class EngineShared: Sendable {
         var appliedTime = Timestamp.epoch
         var nextOrdinal: Ordinal = 0
         var problems: [Part: String] = [:]
+        var upkeep = UpkeepStatus()
 
         /// All problems in one line.
         var problem: String {

@@ -15,6 +15,7 @@ struct PendingChanges {
     var assignments = AssignmentDeltas()
     var closed: [ClosedInterval] = []
     var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)] = []
+    var erasures: [Erasure] = []
 }
 
 /// Committed changes that the tables do not hold yet: one generation that grows, one that is being written.
@@ -33,6 +34,7 @@ final class PendingRecords: Sendable {
         var assignments = AssignmentDeltas()
         var closed: [ClosedInterval] = []
         var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)] = []
+        var erasures: [Erasure] = []
         var sequence: UInt64 = 0
         var time = Timestamp.epoch
         var nextOrdinal: Ordinal = 0
@@ -166,6 +168,7 @@ extension PendingRecords.Generation {
         bytes += assignments.bytes
         closed += changes.closed
         bulks += changes.bulks
+        erasures += changes.erasures
         bytes += changes.closed.count * MemoryLayout<ClosedInterval>.stride
         sequence = changes.sequence
         time = changes.time
@@ -192,7 +195,8 @@ extension PendingRecords.Generation {
             assignments: assignments.list(archived: { cohorts[$0]?.state == .archived }, erased: erased),
             closed: closed,
             bulks: bulks,
-            foldedThrough: nil
+            foldedThrough: nil,
+            erasures: erasures
         )
     }
 }

@@ -1,10 +1,13 @@
 import CEL
+import Synchronization
 
 /// A rule of one version of a cohort, ready to run.
 struct CompiledRule: Sendable {
     let cohort: CohortNumber
     let version: UInt32
     let program: Program
+    /// What evaluating it was seen to cost.
+    let costs = RuleCosts()
     /// One bit for each attribute slot that the rule reads.
     private let reads: [UInt64]
 
@@ -22,6 +25,23 @@ struct CompiledRule: Sendable {
 
     func reads(_ slot: Int) -> Bool {
         slot >> 6 < reads.count && reads[slot >> 6] & (1 << UInt64(slot & 63)) != 0
+    }
+}
+
+/// What a sample of a rule's evaluations cost, in CEL cost units. All copies of the rule share it.
+final class RuleCosts: Sendable {
+    private let units = Atomic<UInt64>(0)
+    private let samples = Atomic<UInt64>(0)
+
+    func add(_ cost: Int) {
+        units.wrappingAdd(UInt64(clamping: cost), ordering: .relaxed)
+        samples.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// Mean cost, and of how many evaluations; 0 of none.
+    var mean: (units: Double, samples: UInt64) {
+        let count = samples.load(ordering: .relaxed)
+        return count == 0 ? (0, 0) : (Double(units.load(ordering: .relaxed)) / Double(count), count)
     }
 }
 
@@ -81,6 +101,11 @@ final class Classifier {
     private var values: UnsafeMutableBufferPointer<Value>
     /// Slots that are not absent.
     private var filled: [Int] = []
+    /// Evaluations up to the next one whose cost is taken. A prime number apart, so that the sample does not fall in step
+    /// with the number of rules.
+    private var untilSample = 1
+
+    static let sampleDistance = 257
 
     init() {
         values = .allocate(capacity: 64)
@@ -114,7 +139,12 @@ final class Classifier {
 
     /// What the rule alone says of the customer.
     func evaluate(_ rule: CompiledRule) -> Membership {
-        switch rule.program.evaluate(UnsafeBufferPointer(values)) {
+        untilSample -= 1
+        if untilSample == 0 {
+            untilSample = Self.sampleDistance
+            rule.costs.add(rule.program.cost(UnsafeBufferPointer(values)))
+        }
+        return switch rule.program.evaluate(UnsafeBufferPointer(values)) {
         case .match: .in
         case .noMatch: .out
         case .error: .unknown

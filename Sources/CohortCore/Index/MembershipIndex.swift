@@ -275,13 +275,15 @@ extension MembershipIndex {
     /// Applies one entry. Readers must be out; the entry's bulk change, if any, has been prepared.
     func apply(_ entry: LogEntry, bulk: PreparedBulk?, assignments prepared: PreparedAssignments? = nil) {
         switch entry.change {
-        case .attributeDeclared:
+        case .attributeDeclared, .customerPutScrubbed:
             break
         case .customerPut(let put):
             if let id = put.newID { id.withUnsafeBytes { customers.insert($0, ordinal: put.ordinal) } }
         case .customerErased(let ordinal):
             for bitmaps in bitmaps {
                 for kind in AssignmentKind.allCases { bitmaps.assignments(kind).remove(ordinal) }
+                // An entry that has been scrubbed since does not list them.
+                bitmaps.set(ordinal, .out)
             }
             customers.remove(ordinal)
             erased.insert(ordinal)

@@ -2,7 +2,7 @@ import Synchronization
 
 /// A store in memory: for tests, and for trying things out. Survives `close` and can be opened again.
 package final class MemoryStore: Store {
-    private struct State {
+    struct State {
         var log: [LogRow] = []
         var applied: UInt64 = 0
         var appliedTime = Timestamp.epoch
@@ -15,11 +15,15 @@ package final class MemoryStore: Store {
         var staged: [UInt64: BulkChange] = [:]
         var bulks: [AppliedBulk] = []
         var stagedAssignments: [UInt64: AssignmentChange] = [:]
+        /// By sequence.
+        var erasures: [UInt64: Erasure] = [:]
+        /// The applied sequence that upkeep may rely on.
+        var secured: UInt64 = 0
         var isOpen = false
     }
 
     private let storeID: String
-    private let state = Mutex(State())
+    let state = Mutex(State())
 
     package init() {
         var random = SystemRandomNumberGenerator()
@@ -151,6 +155,7 @@ package final class MemoryStore: Store {
                 guard let change = state.staged[stage] else { continue }
                 state.bulks.append(AppliedBulk(sequence: sequence, time: time, change: change))
             }
+            for erasure in batch.erasures { state.erasures[erasure.sequence] = erasure }
             if let folded = batch.foldedThrough { state.bulks.removeAll { $0.sequence <= folded } }
             state.applied = batch.appliedSequence
             state.appliedTime = batch.appliedTime

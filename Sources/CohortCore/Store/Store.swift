@@ -60,6 +60,9 @@ package protocol Store: Sendable {
     /// Bytes of everything on storage; 0 if not known.
     var sizeInBytes: UInt64 { get }
 
+    /// Retention and scrubbing.
+    var upkeep: any StoreUpkeep { get }
+
     /// Gives the store back. Nothing may be called afterwards.
     func close()
 }
@@ -169,4 +172,6 @@ package struct MaterializedBatch: Sendable {
     package var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)]
     /// All records have taken in the bulk changes up to this sequence: `loadCatalog` need not give them any more.
     package var foldedThrough: UInt64?
+    /// Customers that were erased, for the backlog of `StoreUpkeep`.
+    package var erasures: [Erasure] = []
 }

@@ -122,6 +122,15 @@ struct ServerSettings: Sendable {
         engine.maximumRecordBytes = try reader.whole("limits.record.bytes")
         engine.maximumEventTimeLead = try reader.seconds("limits.lead.seconds").components.seconds
         engine.maximumSequenceWait = try reader.seconds("limits.wait.seconds")
+        engine.logRetentionAge = try reader.age("log.retention.age")
+        engine.logRetentionBytes = try reader.bytes("log.retention.bytes")
+        engine.historyRetentionAge = try reader.age("history.retention.age")
+        guard let scrubDelay = try reader.age("erase.scrub.age") else {
+            throw SettingsError("--erase-scrub-age: what was erased has to be scrubbed; give a time of at most 22h")
+        }
+        engine.scrubDelay = scrubDelay
+        engine.driftPeriod = try reader.age("drift.audit.age")
+        engine.driftRate = try reader.whole("drift.audit.rate")
         return engine
     }
 }

@@ -8,6 +8,10 @@ struct Setting: Sendable {
         case flag
         case whole(ClosedRange<Int>, default: Int)
         case seconds(ClosedRange<Double>, default: Double)
+        /// Seconds, or a number with `s`, `m`, `h` or `d`; 0 and `forever` for no end. The range is in seconds.
+        case age(ClosedRange<Int64>, default: String)
+        /// Bytes; 0 and `forever` for any number.
+        case bytes(ClosedRange<Int>, default: Int)
     }
 
     let key: String
@@ -127,6 +131,36 @@ struct Setting: Sendable {
             "time that an event may be ahead of the server's clock"
         ),
         Setting("limits.wait.seconds", .seconds(0...60, default: 1), "time that a read waits for its sequence"),
+        Setting(
+            "log.retention.age",
+            .age(60...3_153_600_000, default: "7d"),
+            "time that entries stay in the change log"
+        ),
+        Setting(
+            "log.retention.bytes",
+            .bytes(1_048_576...1_125_899_906_842_624, default: 10_737_418_240),
+            "bytes of entries in the change log beyond which the oldest go"
+        ),
+        Setting(
+            "history.retention.age",
+            .age(60...3_153_600_000, default: "90d"),
+            "time that memberships that are over stay in the history"
+        ),
+        Setting(
+            "erase.scrub.age",
+            .age(1...79_200, default: "6h"),
+            "time that an erased customer waits for log and history to be scrubbed; at most 22h"
+        ),
+        Setting(
+            "drift.audit.age",
+            .age(60...31_536_000, default: "1d"),
+            "time in which all memberships are derived anew and compared; forever for never"
+        ),
+        Setting(
+            "drift.audit.rate",
+            .whole(1...1_000_000, default: 500),
+            "customers that this checks in a second at least"
+        ),
     ]
 
     /// The setting that has this key; there is one for every key that the code names.
@@ -154,6 +188,10 @@ struct Setting: Sendable {
                 (words, standard) = ("\(range.lowerBound)…\(range.upperBound)", String(value))
             case .seconds(let range, let value):
                 (words, standard) = ("\(range.lowerBound)…\(range.upperBound)", String(value))
+            case .age(let range, let value):
+                (words, standard) = ("\(range.lowerBound)s…\(range.upperBound)s|forever", value)
+            case .bytes(let range, let value):
+                (words, standard) = ("\(range.lowerBound)…\(range.upperBound)|forever", String(value))
             }
             lines.append("  \(setting.flag)\(words.isEmpty ? "" : " ")\(words)")
             lines.append("        \(setting.help) (default \(standard); \(setting.environmentVariable))")

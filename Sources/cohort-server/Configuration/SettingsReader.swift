@@ -78,6 +78,45 @@ struct SettingsReader {
         return .milliseconds(Int64((value * 1_000).rounded()))
     }
 
+    /// Seconds; `nil` for no end.
+    func age(_ key: String) throws -> Int64? {
+        guard case .age(let range, let standard) = Self.setting(key).kind else {
+            preconditionFailure("\(key) is no age")
+        }
+        let (name, text) = try Self.words(key, sources) ?? (key, standard)
+        if text == "forever" || text == "0" { return nil }
+        let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3_600, "d": 86_400]
+        let unit = text.last.flatMap { units[$0] }
+        let (product, overflow) = (Int64(unit == nil ? text : String(text.dropLast())) ?? -1)
+            .multipliedReportingOverflow(by: unit ?? 1)
+        guard !overflow, range.contains(product) else {
+            throw SettingsError(
+                "\(name) takes \(range.lowerBound) to \(range.upperBound) seconds, a number with s, m, h or d, or forever"
+            )
+        }
+        return product
+    }
+
+    /// `nil` for any number.
+    func bytes(_ key: String) throws -> UInt64? {
+        guard case .bytes(let range, let standard) = Self.setting(key).kind else {
+            preconditionFailure("\(key) is no number of bytes")
+        }
+        guard let (name, text) = try Self.words(key, sources) else { return UInt64(standard) }
+        if text == "forever" || text == "0" { return nil }
+        guard let value = Int(text), range.contains(value) else {
+            throw SettingsError("\(name) takes \(range.lowerBound) to \(range.upperBound) bytes, or forever")
+        }
+        return UInt64(value)
+    }
+
+    /// A text, in a file also a number.
+    private static func words(_ key: String, _ sources: [any ConfigProvider]) throws -> (name: String, text: String)? {
+        if let found = try? find(key, .string, sources), case .string(let text) = found.1 { return (found.name, text) }
+        guard let (name, content) = try find(key, .int, sources), case .int(let value) = content else { return nil }
+        return (name, String(value))
+    }
+
     private static func setting(_ key: String) -> Setting {
         guard let setting = Setting.named(key) else { preconditionFailure("there is no setting \(key)") }
         return setting
@@ -113,6 +152,9 @@ struct SettingsReader {
         case .flag: "it takes true or false"
         case .whole(let range, _): "it takes a whole number from \(range.lowerBound) to \(range.upperBound)"
         case .seconds(let range, _): "it takes \(range.lowerBound) to \(range.upperBound) seconds"
+        case .age(let range, _):
+            "it takes \(range.lowerBound) to \(range.upperBound) seconds, a number with s, m, h or d, or forever"
+        case .bytes(let range, _): "it takes \(range.lowerBound) to \(range.upperBound) bytes, or forever"
         }
     }
 

@@ -51,8 +51,11 @@ struct StatusCommand: AsyncParsableCommand {
         table.add(["customers", String(status.customers)])
         table.add(["attributes", String(status.attributes)])
         table.add(["write queue", "\(status.queueDepth) of \(status.queueLimit) rows"])
-        table.add(["memory", bytes(status.residentBytes) + ", the index " + bytes(status.indexBytes)])
-        table.add(["store on disk", bytes(status.storeBytes)])
+        table.add(["memory", byteText(status.residentBytes) + ", the index " + byteText(status.indexBytes)])
+        table.add(["store on disk", byteText(status.storeBytes) + ", the change log " + byteText(status.log.bytes)])
+        table.add(["log from", "\(status.log.firstSequence) (\(status.log.firstTime.text))"])
+        table.add(["drift", drift(status.drift)])
+        table.add(["to scrub", scrub(status.scrub)])
         guard !status.cohorts.isEmpty else { return table.text.trimmingPrefix("\n").description }
         var cohorts = Table(["COHORT", "STATE", "VERSION", "MEMBERS", "UNKNOWN"])
         for cohort in status.cohorts {
@@ -64,14 +67,27 @@ struct StatusCommand: AsyncParsableCommand {
         return table.text.trimmingPrefix("\n") + "\n\n" + cohorts.text
     }
 
-    private static func bytes(_ count: UInt64) -> String {
-        let units = ["B", "KiB", "MiB", "GiB", "TiB"]
-        var value = Double(count)
-        var unit = 0
-        while value >= 1024, unit < units.count - 1 {
-            value /= 1024
-            unit += 1
+    private static func drift(_ drift: DriftStatus) -> String {
+        var parts: [String] = []
+        if drift.hasCompleted {
+            let walk = drift.completed
+            parts.append(
+                "\(walk.differences) differences in \(walk.customers) customers at \(walk.completedAt.text)"
+            )
+            for sample in walk.samples.prefix(1) {
+                parts.append(
+                    "first \(sample.customerID) in \(sample.cohortID): \(sample.indexed.text), should be "
+                        + sample.expected.text
+                )
+            }
         }
-        return unit == 0 ? "\(count) B" : "\((value * 10).rounded() / 10) \(units[unit])"
+        if drift.hasCurrent {
+            parts.append("\(drift.current.differences) in \(drift.current.customers) customers of a walk that goes on")
+        }
+        return parts.isEmpty ? "not walked yet" : parts.joined(separator: "; ")
+    }
+
+    private static func scrub(_ scrub: ScrubStatus) -> String {
+        scrub.pending == 0 ? "0 erasures" : "\(scrub.pending) erasures, the first of \(scrub.oldestAt.text)"
     }
 }

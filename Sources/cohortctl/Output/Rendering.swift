@@ -123,3 +123,15 @@ extension CohortKind {
         }
     }
 }
+
+/// In the largest unit that fits, as `1.5 MiB`.
+func byteText(_ count: UInt64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    var value = Double(count)
+    var unit = 0
+    while value >= 1024, unit < units.count - 1 {
+        value /= 1024
+        unit += 1
+    }
+    return unit == 0 ? "\(count) B" : "\((value * 10).rounded() / 10) \(units[unit])"
+}

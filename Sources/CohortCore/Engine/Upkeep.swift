@@ -1,0 +1,98 @@
+import Synchronization
+
+/// Background work beside the committer: the drift walk, retention of log and history, and scrubbing after erasures.
+///
+/// All of it goes in steps of a few milliseconds, one after the other on one thread, and what is due is decided by the
+/// engine's clock alone.
+final class Upkeep: Sendable {
+    private enum Pass: CaseIterable {
+        case drift, log, history, scrub
+    }
+
+    private struct Passes {
+        var drift = DriftWalk()
+        var log = LogRetention()
+        var history = HistoryRetention()
+        var scrub = ErasureScrub()
+        /// Those that the store failed, until when they wait, and why.
+        var failures: [Pass: (retryAt: Timestamp, message: String)] = [:]
+
+        mutating func step(_ pass: Pass, _ shared: EngineShared, _ now: Timestamp) throws(StoreError) -> Bool {
+            switch pass {
+            case .drift: try drift.step(shared, now)
+            case .log: try log.step(shared, now)
+            case .history: try history.step(shared, now)
+            case .scrub: try scrub.step(shared, now)
+            }
+        }
+    }
+
+    /// Seconds between two steps, for others to use the store.
+    private static let stepPause = 0.005
+    /// Seconds that a pass waits after a failure; the others go on.
+    static let failurePause: Int64 = 10
+
+    private let shared: EngineShared
+    private let passes = Mutex(Passes())
+    private let stopped = Monitor(false)
+
+    init(shared: EngineShared) { self.shared = shared }
+
+    /// Runs until `stop`.
+    func run() {
+        let interval = Double(shared.configuration.upkeepInterval) / 1_000
+        while !stopped.read({ $0 }) {
+            let pause = step() ? Self.stepPause : interval
+            _ = stopped.wait(seconds: pause) { $0 ? true : nil }
+        }
+    }
+
+    func stop() { stopped.update { $0 = true } }
+
+    /// Everything that is due, without pauses.
+    func runDue() { while step() {} }
+
+    /// One step of each pass.
+    ///
+    /// - Returns: whether there is more to do at once.
+    private func step() -> Bool {
+        let now = shared.environment.now()
+        return passes.withLock { passes in
+            let hadFailed = !passes.failures.isEmpty
+            // Each in turn, even where another has always more to do.
+            var more = false
+            for pass in Pass.allCases {
+                if let failure = passes.failures[pass], now < failure.retryAt { continue }
+                do throws(StoreError) {
+                    if try passes.step(pass, shared, now) { more = true }
+                    passes.failures[pass] = nil
+                } catch {
+                    passes.failures[pass] = (now.advanced(bySeconds: Self.failurePause), error.message)
+                    shared.log(.error, "background work on the store failed", [("error", error.message)])
+                }
+            }
+            if hadFailed || !passes.failures.isEmpty {
+                let problem = Pass.allCases.compactMap { passes.failures[$0]?.message }.first
+                shared.setProblem(.upkeep, problem)
+            }
+            return more
+        }
+    }
+}
+
+extension EngineShared {
+    /// Runs `body` on the committer's thread between two commits, and waits for it.
+    ///
+    /// - Returns: `nil` if the queue does not take it: writes come first.
+    func betweenCommits<R: Sendable>(_ body: @escaping @Sendable (Committer) -> R) -> R? {
+        let answer = Monitor<R?>(nil)
+        let request = BarrierRequest { committer in
+            let result = body(committer)
+            answer.update { $0 = result }
+        }
+        guard queue.submit(.barrier(request)) == nil else { return nil }
+        return answer.wait { $0 }
+    }
+
+    func updateUpkeep(_ change: (inout UpkeepStatus) -> Void) { figures.withLock { change(&$0.upkeep) } }
+}

@@ -1,0 +1,89 @@
+import CohortCore
+import Metrics
+import ServiceLifecycle
+import Synchronization
+
+/// The engine's figures as metrics, by the swift-metrics API: whichever backend is set up takes them.
+final class EngineMetrics: Service {
+    private struct Counted {
+        var customersChecked: UInt64 = 0
+        var differences: UInt64 = 0
+        var entriesDeleted: UInt64 = 0
+        var intervalsDeleted: UInt64 = 0
+        var entriesRewritten: UInt64 = 0
+    }
+
+    private let engine: Engine
+    private let interval: Duration
+    private let now: @Sendable () -> Timestamp
+    private let counted = Mutex(Counted())
+
+    private let customersChecked: Counter
+    private let differences: Counter
+    private let logBytes: Gauge
+    private let logOldestSequence: Gauge
+    private let logOldestAge: Gauge
+    private let logEntriesDeleted: Counter
+    private let historyIntervalsDeleted: Counter
+    private let scrubPending: Gauge
+    private let scrubOldestAge: Gauge
+    private let scrubEntriesRewritten: Counter
+
+    init(
+        engine: Engine,
+        factory: any MetricsFactory = MetricsSystem.factory,
+        interval: Duration = .seconds(5),
+        now: @escaping @Sendable () -> Timestamp = { SystemClock.now() }
+    ) {
+        self.engine = engine
+        self.interval = interval
+        self.now = now
+        func counter(_ name: String) -> Counter { Counter(label: name, dimensions: [], factory: factory) }
+        func gauge(_ name: String) -> Gauge { Gauge(label: name, dimensions: [], factory: factory) }
+        customersChecked = counter("cohort.drift.customers_checked")
+        differences = counter("cohort.drift.differences")
+        logBytes = gauge("cohort.log.bytes")
+        logOldestSequence = gauge("cohort.log.oldest_sequence")
+        logOldestAge = gauge("cohort.log.oldest_age")
+        logEntriesDeleted = counter("cohort.log.entries_deleted")
+        historyIntervalsDeleted = counter("cohort.history.intervals_deleted")
+        scrubPending = gauge("cohort.scrub.pending")
+        scrubOldestAge = gauge("cohort.scrub.oldest_age")
+        scrubEntriesRewritten = counter("cohort.scrub.entries_rewritten")
+    }
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { [self] in
+            while !Task.isCancelled {
+                update()
+                try? await Task.sleep(for: interval)
+            }
+        }
+    }
+
+    /// Hands on what has changed since the last time.
+    func update() {
+        let upkeep = engine.status.upkeep
+        counted.withLock { counted in
+            Self.count(upkeep.drift.customersChecked, &counted.customersChecked, customersChecked)
+            Self.count(upkeep.drift.differences, &counted.differences, differences)
+            Self.count(upkeep.log.entriesDeleted, &counted.entriesDeleted, logEntriesDeleted)
+            Self.count(upkeep.intervalsDeleted, &counted.intervalsDeleted, historyIntervalsDeleted)
+            Self.count(upkeep.scrub.entriesRewritten, &counted.entriesRewritten, scrubEntriesRewritten)
+        }
+        logBytes.record(upkeep.log.bytes)
+        logOldestSequence.record(upkeep.log.firstSequence)
+        logOldestAge.record(age(upkeep.log.firstTime))
+        scrubPending.record(upkeep.scrub.pending)
+        scrubOldestAge.record(age(upkeep.scrub.oldest))
+    }
+
+    private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {
+        // An increment of 0 makes a backend show the counter from the start.
+        counter.increment(by: Int64(clamping: total - min(counted, total)))
+        counted = max(counted, total)
+    }
+
+    /// In seconds; 0 for nothing.
+    private func age(_ time: Timestamp?) -> Int64 { time.map { max(0, now().seconds - $0.seconds) } ?? 0 }
+}
