@@ -48,7 +48,8 @@ extension Committer {
             override: { wanted[$0] ?? nil },
             listed: { bitmaps.listed.contains($0) }
         )
-        return try commit(.assignmentsChanged(assignments), moves(to: target, cohort, .override), context)
+        let changes = try changes(following: moves(to: target, cohort, .override))
+        return try commit(.assignmentsChanged(assignments), changes, context)
     }
 
     func changeList(
@@ -114,7 +115,8 @@ extension Committer {
             },
             listed: { wanted[$0] ?? false }
         )
-        let change = try commit(.assignmentsChanged(assignments), moves(to: target, cohort, .list), context)
+        let changes = try changes(following: moves(to: target, cohort, .list))
+        let change = try commit(.assignmentsChanged(assignments), changes, context)
         result.cohort = change.cohort
         result.sequence = change.sequence
         return result
@@ -152,7 +154,7 @@ extension Committer {
         do throws(StoreError) {
             for (ordinal, customer) in try load(undecided) {
                 classifier.load(customer.record.attributes, slots: catalog.attributes.count)
-                result[ordinal] = classifier.evaluate(rule)
+                result[ordinal] = classifier.evaluate(rule) { membership(of: ordinal, in: $0) }
             }
         } catch {
             throw answer(to: error)
@@ -178,7 +180,7 @@ extension Committer {
             }
         }
         return BulkChange(
-            stage: sequence + 1,
+            stage: BulkChange.stage(sequence: sequence + 1, part: 0),
             cohort: cohort.number,
             version: cohort.version,
             cause: cause,

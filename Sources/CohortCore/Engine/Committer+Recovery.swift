@@ -9,10 +9,8 @@ extension Committer {
         catalog = CatalogState(stored)
         rules.declare(catalog.attributes)
         bulks = stored.bulks
-        for cohort in catalog.cohorts {
-            shared.index.add(cohort)
-            installRule(of: cohort)
-        }
+        for cohort in catalog.cohorts { shared.index.add(cohort) }
+        installRules()
         let known = catalog.cohorts.count
         try shared.store.scanAssignments { if Int($0.cohort) < known { shared.index.assign($0) } }
         try IndexLoader(store: shared.store, index: shared.index, threads: configuration.loadThreads)
@@ -76,11 +74,11 @@ extension Committer {
         var changes = PendingChanges(sequence: last.sequence, time: last.time, nextOrdinal: nextOrdinal)
         var working = try ReplayedCustomers(entries, self)
         for entry in entries {
-            let bulk: BulkChange? = if let reference = entry.bulk { try shared.store.loadBulk(reference) } else { nil }
-            apply(entry, &changes, bulk: bulk)
+            let own = try entry.bulks.map { (reference) throws(StoreError) in try shared.store.loadBulk(reference) }
+            apply(entry, &changes, bulks: own)
             try working.apply(entry, bulks, &changes)
-            let prepared = bulk.map { shared.index.prepare($0) }
-            shared.index.lock.withWriteLock { shared.index.apply(entry, bulk: prepared) }
+            let prepared = own.map { shared.index.prepare($0) }
+            shared.index.lock.withWriteLock { shared.index.apply(entry, bulks: prepared) }
             shared.index.maintain()
         }
         working.finish(&changes)
@@ -181,7 +179,8 @@ private struct ReplayedCustomers {
         _ bulks: [AppliedBulk],
         _ changes: inout PendingChanges
     ) {
-        let earlier = bulks.last.map { $0.sequence < entry.sequence } ?? true ? bulks : Array(bulks.dropLast())
+        let own = bulks.reversed().prefix { $0.sequence >= entry.sequence }.count
+        let earlier = own == 0 ? bulks : Array(bulks.dropLast(own))
         for ordinal in ordinals {
             if let closed = customers[ordinal]?.record.fold(earlier, ordinal: ordinal) { changes.closed += closed }
         }

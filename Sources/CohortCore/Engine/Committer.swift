@@ -154,16 +154,16 @@ final class Committer: @unchecked Sendable {
     }
 
     /// Lets everyone see durable entries.
-    func publish(_ entries: [LogEntry], _ changes: PendingChanges, bulk: BulkChange? = nil) {
+    func publish(_ entries: [LogEntry], _ changes: PendingChanges, bulks: [BulkChange] = []) {
         guard let last = entries.last else { return }
         shared.pending.add(changes)
-        let prepared = bulk.map { shared.index.prepare($0) }
+        let prepared = bulks.map { shared.index.prepare($0) }
         var start = 0
         while start < entries.count {
             // No more than a segment of the directory has room for before it is split.
             let end = min(start + min(configuration.publishSlice, 256), entries.count)
             shared.index.lock.withWriteLock {
-                for i in start..<end { shared.index.apply(entries[i], bulk: prepared) }
+                for i in start..<end { shared.index.apply(entries[i], bulks: prepared) }
             }
             start = end
             shared.index.maintain()

@@ -15,6 +15,8 @@ package struct EngineConfiguration: Sendable {
     package var maximumAttributes = 1_024
     /// Cohorts that can be created, archived ones included.
     package var maximumCohorts = 1_000
+    /// References that follow each other where rules read cohorts whose rules read cohorts.
+    package var maximumCohortDepth = 8
     /// Bytes of a cohort's description.
     package var maximumDescriptionBytes = 1_024
     /// Ids in one change of overrides or of a list.

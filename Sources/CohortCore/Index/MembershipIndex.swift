@@ -253,8 +253,8 @@ extension MembershipIndex {
 // MARK: - Writes: the committer's thread alone
 
 extension MembershipIndex {
-    /// Applies one entry. Readers must be out; the entry's bulk change, if any, has been prepared.
-    func apply(_ entry: LogEntry, bulk: PreparedBulk?) {
+    /// Applies one entry. Readers must be out; the entry's bulk changes have been prepared.
+    func apply(_ entry: LogEntry, bulks: [PreparedBulk]) {
         switch entry.change {
         case .attributeDeclared:
             break
@@ -277,7 +277,7 @@ extension MembershipIndex {
             for assignment in assignments { assign(assignment) }
         }
         for transition in entry.transitions { set(transition.ordinal, transition.cohort, transition.to) }
-        if let bulk {
+        for bulk in bulks {
             bitmaps[Int(bulk.cohort)].members = bulk.members
             bitmaps[Int(bulk.cohort)].unknown = bulk.unknown
             refresh(bulk.cohort)
