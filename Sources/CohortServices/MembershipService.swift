@@ -6,7 +6,7 @@ import SwiftProtobuf
 
 /// `cohort.v1.MembershipService` over an engine.
 package struct MembershipService: MembershipServiceHandler {
-    private let engine: Engine
+    let engine: Engine
 
     package init(engine: Engine) {
         self.engine = engine

@@ -16,7 +16,7 @@ struct Cohortctl: AsyncParsableCommand {
             """,
         version: CohortRelease.version,
         subcommands: [
-            StatusCommand.self, CheckCommand.self, CohortsOfCommand.self, MembersCommand.self,
+            StatusCommand.self, CheckCommand.self, CohortsOfCommand.self, MembersCommand.self, CombineCommand.self,
             CustomersCommand.self, CohortsCommand.self, AttributesCommand.self, RulesCommand.self,
         ]
     )

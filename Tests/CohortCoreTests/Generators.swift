@@ -149,9 +149,8 @@ struct SeededGenerator: RandomNumberGenerator {
                     cause: cause()
                 )
             },
-            bulk: Bool.random(using: &self)
-                ? nil
-                : BulkReference(
+            bulks: (0..<Int.random(in: 0...3, using: &self)).map { _ in
+                BulkReference(
                     stage: number(),
                     cohort: ordinal(),
                     version: ordinal(),
@@ -160,6 +159,7 @@ struct SeededGenerator: RandomNumberGenerator {
                     toOut: number(),
                     toUnknown: number()
                 )
+            }
         )
     }
 }

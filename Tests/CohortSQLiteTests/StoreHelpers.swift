@@ -103,7 +103,7 @@ final class FaultyStore: Store {
     func readLog(from sequence: UInt64, limit: Int) throws(StoreError) -> [LogRow] {
         try store.readLog(from: sequence, limit: limit)
     }
-    func stage(_ change: BulkChange) throws(StoreError) { try store.stage(change) }
+    func stage(_ changes: [BulkChange]) throws(StoreError) { try store.stage(changes) }
     func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange { try store.loadBulk(reference) }
     func apply(_ batch: MaterializedBatch) throws(StoreError) {
         if faults.withLock({ $0.apply }) { throw .failed("planted: no tables") }

@@ -59,6 +59,12 @@ package struct EngineConfiguration: Sendable {
     package var maximumSequenceWait: Duration = .seconds(1)
     /// Ids in one page of members.
     package var maximumPageSize = 10_000
+    /// Bytes of an expression over cohorts.
+    package var maximumExpressionBytes = 4_096
+    /// Different cohorts in one expression: the bitmaps of all are copied.
+    package var maximumExpressionCohorts = 64
+    /// Nesting of parentheses and `not` in an expression.
+    package var maximumExpressionNesting = 64
     /// Threads that read the store for callers.
     package var readThreads = 2
 

@@ -75,6 +75,8 @@ final class MembershipIndex: @unchecked Sendable {
     let lock = StripedLock()
     let customers = IdentifierDirectory()
     private let cohortIDs = IdentifierDirectory()
+    /// Customers that have been seen and not erased.
+    let known = ChunkedBitmap()
     private let view: View
     private var capacity: Int
     private(set) var bitmaps: [CohortBitmaps] = []
@@ -125,7 +127,7 @@ final class MembershipIndex: @unchecked Sendable {
     /// Bytes held, and customers known.
     var size: (bytes: Int, customers: UInt64) {
         lock.withReadLock {
-            (customers.bytes + cohortIDs.bytes + bitmaps.reduce(0) { $0 + $1.bytes }, customers.count)
+            (customers.bytes + cohortIDs.bytes + known.bytes + bitmaps.reduce(0) { $0 + $1.bytes }, customers.count)
         }
     }
 }
@@ -222,6 +224,15 @@ extension MembershipIndex {
         }
     }
 
+    /// The number of a cohort that exists and is not archived. Under a lock of the caller's.
+    func number(ofServing id: String) -> CohortNumber? {
+        var id = id
+        guard let number = id.withUTF8({ cohortIDs.ordinal(of: UnsafeRawBufferPointer($0)) }),
+            slots[Int(number)].state != .archived
+        else { return nil }
+        return number
+    }
+
     /// Appends the ids of those ordinals that have not been erased.
     func appendIDs(of ordinals: [Ordinal], to ids: inout [String]) {
         lock.withReadLock {
@@ -259,12 +270,16 @@ extension MembershipIndex {
         case .attributeDeclared:
             break
         case .customerPut(let put):
-            if let id = put.newID { id.withUnsafeBytes { customers.insert($0, ordinal: put.ordinal) } }
+            if let id = put.newID {
+                id.withUnsafeBytes { customers.insert($0, ordinal: put.ordinal) }
+                known.insert(put.ordinal)
+            }
         case .customerErased(let ordinal):
             for bitmaps in bitmaps {
                 for kind in AssignmentKind.allCases { bitmaps.assignments(kind).remove(ordinal) }
             }
             customers.remove(ordinal)
+            known.remove(ordinal)
         case .cohortCreated(let cohort):
             add(cohort)
         case .ruleUpdated(let cohort, let version, _):
