@@ -319,7 +319,7 @@ struct DependencyTests {
             try await create(engine, "A", "customer.daily_spend > 50.0")
             try await create(engine, "L", nil)
             try await create(engine, "SAME", "in_cohort('A') || in_cohort('L')")
-            try await create(engine, "NOT", "!in_cohort('SAME')")
+            try await create(engine, "INVERSE", "!in_cohort('SAME')")
             let ids = (0..<100).map { "c\($0)" }
             for (i, id) in ids.enumerated() { try await put(engine, id, Double(i)) }
             let isOver = Flag()
@@ -331,7 +331,8 @@ struct DependencyTests {
                             if reader == 0 {
                                 // All of these are empty as long as no half of a change is seen.
                                 for wrong in [
-                                    "(A or L) and not SAME", "SAME and not (A or L)", "SAME and NOT", "not SAME and not NOT",
+                                    "(A or L) and not SAME", "SAME and not (A or L)", "SAME and INVERSE",
+                                    "not SAME and not INVERSE",
                                 ] {
                                     let found = try await engine.combine(wrong, deadline: .far)
                                     #expect(found.members.total == 0, "\(wrong) at \(found.members.sequence)")
@@ -341,7 +342,10 @@ struct DependencyTests {
                                 let found = try await engine.cohortsWaiting(ofCustomer: id, deadline: .far)
                                 let names = Set(found.memberships.map(\.cohort))
                                 #expect((names.contains("A") || names.contains("L")) == names.contains("SAME"))
-                                #expect(names.contains("SAME") != names.contains("NOT"), "\(id) at \(found.sequence)")
+                                #expect(
+                                    names.contains("SAME") != names.contains("INVERSE"),
+                                    "\(id) at \(found.sequence)"
+                                )
                             }
                             reads += 1
                         }

@@ -419,7 +419,7 @@ public nonisolated struct CombineCohortsRequest: Sendable {
   public init() {}
 }
 
-/// A page of ids, the first one with the counts.
+/// A page of ids with the counts.
 public nonisolated struct CombineCohortsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for

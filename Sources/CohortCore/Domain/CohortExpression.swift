@@ -149,7 +149,9 @@ private struct CohortExpressionParser {
             while next < bytes.count, Self.isWord(bytes[next]) { next += 1 }
             guard next > start else {
                 let rest = String(decoding: bytes[start...], as: UTF8.self)
-                throw problem("'\(rest.unicodeScalars.prefix(1))' has no meaning here; write ids, and, or, not, ( and )")
+                throw problem(
+                    "'\(String(rest.unicodeScalars.prefix(1)))' has no meaning here; write ids, and, or, not, ( and )"
+                )
             }
             return token = .word(String(decoding: bytes[start..<next], as: UTF8.self))
         }

@@ -125,7 +125,8 @@ extension Committer {
     func checkUnused(_ cohort: CohortRecord) throws(DomainError) {
         let users = CohortDependencies(rules.rules).readers(of: cohort.number).map { catalog.cohorts[Int($0)].id }
         guard users.isEmpty else {
-            let shown = users.prefix(20).joined(separator: ", ") + (users.count > 20 ? " and \(users.count - 20) more" : "")
+            let shown =
+                users.prefix(20).joined(separator: ", ") + (users.count > 20 ? " and \(users.count - 20) more" : "")
             throw .failedPrecondition(
                 code: "COHORT_IN_USE",
                 message: "\(cohort.id) is in use by the rules of \(shown). Change or archive those first."

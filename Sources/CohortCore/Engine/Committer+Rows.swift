@@ -126,9 +126,12 @@ private struct RowGroup {
         }
         for attribute in accepted { record.set(attribute) }
         if let refusal = refusal(of: record) { return .failure(refusal) }
-        let transitions = changed.isEmpty ? [] : transitions(of: record, ordinal, isNew: false) { rule in
-            changed.contains { rule.reads($0) }
-        }
+        let transitions =
+            changed.isEmpty
+            ? []
+            : transitions(of: record, ordinal, isNew: false) { rule in
+                changed.contains { rule.reads($0) }
+            }
         let change = CustomerChange(ordinal: ordinal, newID: nil, attributes: accepted)
         let result = append(.customerPut(change), transitions, to: &record, .updated, context)
         working[ordinal]?.record = record

@@ -251,8 +251,9 @@ extension Committer {
 
     private func moves(_ derivation: Derivation) throws(StoreError) -> [Moves] {
         let slots = catalog.attributes.count
-        guard let concerned = derivation.concerned, concerned.count < max(10_000, UInt64(nextOrdinal) / 8)
-            || !derivation.readsAttributes
+        guard let concerned = derivation.concerned,
+            concerned.count < max(10_000, UInt64(nextOrdinal) / 8)
+                || !derivation.readsAttributes
         else {
             return try MembershipBuilder(
                 store: shared.store,
