@@ -348,6 +348,8 @@ struct DependencyTests {
                                 )
                             }
                             reads += 1
+                            // The writer's task may need this thread to go on.
+                            await Task.yield()
                         }
                         return reads
                     }
