@@ -56,6 +56,8 @@ public struct Environment: Sendable {
     public let resultType: ValueType?
     /// The host functions, by number.
     public let functions: [FunctionDeclaration]
+    /// The lookups, by number.
+    public let lookups: [LookupDeclaration]
 
     let record: (name: String, schema: RecordSchema)?
     let variables: [VariableDeclaration]
@@ -76,17 +78,20 @@ public struct Environment: Sendable {
     ///   - record: The record's fields; a field's place is its slot.
     ///   - named: The variable that stands for the record.
     ///   - functions: The host's functions.
+    ///   - lookups: The host's lookups. One of a name that a function has hides the function.
     ///   - limits: What an expression may cost.
     public init(
         record: RecordSchema,
         named: String,
         functions: [FunctionDeclaration] = [],
+        lookups: [LookupDeclaration] = [],
         limits: Limits = .default
     ) {
         self.init(
             record: (named, record),
             variables: [],
             functions: functions,
+            lookups: lookups,
             container: "",
             resultType: .bool,
             isChecked: true,
@@ -99,6 +104,7 @@ public struct Environment: Sendable {
     /// - Parameters:
     ///   - variables: The variables. None may be of a record type.
     ///   - functions: The host's functions.
+    ///   - lookups: The host's lookups. One of a name that a function has hides the function.
     ///   - container: The name within which names are resolved first, as `com.example`.
     ///   - resultType: The type that an expression must have, nil for any.
     ///   - isChecked: Whether types are checked before evaluation. Without, an unknown name or a wrong type is an error
@@ -107,6 +113,7 @@ public struct Environment: Sendable {
     public init(
         variables: [VariableDeclaration],
         functions: [FunctionDeclaration] = [],
+        lookups: [LookupDeclaration] = [],
         container: String = "",
         resultType: ValueType? = nil,
         isChecked: Bool = true,
@@ -116,6 +123,7 @@ public struct Environment: Sendable {
             record: nil,
             variables: variables,
             functions: functions,
+            lookups: lookups,
             container: container,
             resultType: resultType,
             isChecked: isChecked,
@@ -127,6 +135,7 @@ public struct Environment: Sendable {
         record: (String, RecordSchema)?,
         variables: [VariableDeclaration],
         functions: [FunctionDeclaration],
+        lookups: [LookupDeclaration],
         container: String,
         resultType: ValueType?,
         isChecked: Bool,
@@ -135,6 +144,7 @@ public struct Environment: Sendable {
         self.record = record
         self.variables = variables
         self.functions = functions
+        self.lookups = lookups
         self.resultType = resultType
         self.isChecked = isChecked
         self.limits = limits
@@ -154,14 +164,21 @@ public struct Environment: Sendable {
             tables[function.isMethod ? 1 : 0][function.name, default: entry].overloads
                 .append(Overload(function.parameters, function.result))
         }
+        for (number, lookup) in lookups.enumerated() {
+            tables[0][lookup.name] = FunctionEntry(target: .lookup(Int32(number)), overloads: [])
+        }
         hostFunctions = tables[0]
         hostMethods = tables[1]
     }
 
     /// Compiles an expression.
     ///
+    /// - Parameter resolver: Resolves lookups; without one an expression with a lookup is refused.
     /// - Throws: ``CompilationError`` with every problem found.
-    public func compile(_ source: String) throws(CompilationError) -> Program {
+    public func compile(
+        _ source: String,
+        resolvingLookups resolver: LookupResolver? = nil
+    ) throws(CompilationError) -> Program {
         var source = source
         source.makeContiguousUTF8()
         let compiled: Result<Program, CompilationError> = source.withUTF8Copy { bytes in
@@ -178,7 +195,7 @@ public struct Environment: Sendable {
             }
             do throws(SourceError) {
                 let tree = try Parser.parse(bytes, limits: limits)
-                var checker = Checker(tree: tree, environment: self)
+                var checker = Checker(tree: tree, environment: self, resolver: resolver)
                 let checked = checker.check()
                 guard checker.errors.isEmpty else { return fail(checker.errors) }
                 let code = try CodeGenerator.generate(checked, environment: self, source: source, map: map)

@@ -88,16 +88,24 @@ private struct Recorder: Tracer {
 }
 
 extension Program {
-    /// Evaluates a rule as ``evaluate(_:host:)-([Value],_)`` does, keeping the value of every sub-expression.
+    /// Evaluates a rule as ``evaluate(_:lookups:host:)-([Value],_)`` does, keeping the value of every sub-expression.
     ///
     /// - Parameters:
     ///   - record: The values by slot; slots past its end are absent.
+    ///   - lookups: The values of lookups by number; those past its end are unknown.
     ///   - host: The functions that the rule may call.
-    public func explain(_ record: [Value], host: (any HostFunctions)? = nil) -> Explanation {
-        var evaluation = Evaluation(budget: code.limits.cost, limits: code.limits, host: host)
+    public func explain(
+        _ record: [Value],
+        lookups: [LookupValue] = [],
+        host: (any HostFunctions)? = nil
+    ) -> Explanation {
         var recorder = Recorder(tree: code.tree)
-        let value = record.withUnsafeBufferPointer {
-            Interpreter.run(code, record: $0, evaluation: &evaluation, tracer: &recorder)
+        let (value, budget) = lookups.withUnsafeBufferPointer { lookups in
+            var evaluation = Evaluation(budget: code.limits.cost, limits: code.limits, host: host, lookups: lookups)
+            let value = record.withUnsafeBufferPointer {
+                Interpreter.run(code, record: $0, evaluation: &evaluation, tracer: &recorder)
+            }
+            return (value, evaluation.budget)
         }
         let outcome: Outcome
         switch value {
@@ -111,7 +119,7 @@ extension Program {
             source: source,
             outcome: outcome,
             steps: steps(recorder),
-            cost: code.limits.cost - evaluation.budget
+            cost: code.limits.cost - budget
         )
     }
 

@@ -25,6 +25,9 @@ public struct Program: Sendable {
     public var resultType: ValueType { code.type }
     /// The calls of host functions, by site.
     public var hostCalls: [HostCall] { code.hostCalls }
+    /// Every lookup of the source, in the order in which they stand there; also those that no evaluation comes to, as in
+    /// `true || in_group("STAFF")`.
+    public var lookups: [Lookup] { code.lookups }
 
     /// Evaluates a rule over a record.
     ///
@@ -33,13 +36,19 @@ public struct Program: Sendable {
     ///
     /// - Parameters:
     ///   - record: The values by slot; slots past its end are absent.
+    ///   - lookups: The values of lookups by number; those past its end are unknown. Only the numbers in ``lookups`` are
+    ///     read.
     ///   - host: The functions that the rule may call.
     /// - Returns: `.error` also for a result that is not a bool.
-    public func evaluate(_ record: UnsafeBufferPointer<Value>, host: (any HostFunctions)? = nil) -> Outcome {
-        if code.entry >= 0, let answer = Interpreter.decide(code, record, host) {
+    public func evaluate(
+        _ record: UnsafeBufferPointer<Value>,
+        lookups: UnsafeBufferPointer<LookupValue> = UnsafeBufferPointer(start: nil, count: 0),
+        host: (any HostFunctions)? = nil
+    ) -> Outcome {
+        if code.entry >= 0, let answer = Interpreter.decide(code, record, lookups, host) {
             return answer ? .match : .noMatch
         }
-        switch result(record, host) {
+        switch result(record, lookups, host) {
         case .bool(let value): return value ? .match : .noMatch
         case .error(let error): return .error(describe(error))
         default: return .error(describe(ErrorValue(.wrongResult, node: code.tree.root)))
@@ -50,39 +59,63 @@ public struct Program: Sendable {
     ///
     /// - Parameters:
     ///   - record: The values by slot; slots past its end are absent.
+    ///   - lookups: The values of lookups by number; those past its end are unknown.
     ///   - host: The functions that the rule may call.
     /// - Returns: `.error` also for a result that is not a bool.
-    public func evaluate(_ record: [Value], host: (any HostFunctions)? = nil) -> Outcome {
-        record.withUnsafeBufferPointer { evaluate($0, host: host) }
+    public func evaluate(
+        _ record: [Value],
+        lookups: [LookupValue] = [],
+        host: (any HostFunctions)? = nil
+    ) -> Outcome {
+        record.withUnsafeBufferPointer { record in
+            lookups.withUnsafeBufferPointer { evaluate(record, lookups: $0, host: host) }
+        }
     }
 
     /// Evaluates an expression of any type.
     ///
     /// - Parameters:
     ///   - record: The values by slot; slots past its end are absent.
+    ///   - lookups: The values of lookups by number; those past its end are unknown.
     ///   - host: The functions that the expression may call.
     /// - Throws: ``EvaluationError``.
-    public func value(_ record: [Value] = [], host: (any HostFunctions)? = nil) throws(EvaluationError) -> Value {
-        let value = record.withUnsafeBufferPointer { result($0, host) }
+    public func value(
+        _ record: [Value] = [],
+        lookups: [LookupValue] = [],
+        host: (any HostFunctions)? = nil
+    ) throws(EvaluationError) -> Value {
+        let value = record.withUnsafeBufferPointer { record in
+            lookups.withUnsafeBufferPointer { result(record, $0, host) }
+        }
         if case .error(let error) = value { throw describe(error) }
         return value
     }
 
     @inline(__always)
-    private func result(_ record: UnsafeBufferPointer<Value>, _ host: (any HostFunctions)?) -> Value {
-        var evaluation = Evaluation(budget: code.limits.cost, limits: code.limits, host: host)
+    private func result(
+        _ record: UnsafeBufferPointer<Value>,
+        _ lookups: UnsafeBufferPointer<LookupValue>,
+        _ host: (any HostFunctions)?
+    ) -> Value {
+        var evaluation = Evaluation(budget: code.limits.cost, limits: code.limits, host: host, lookups: lookups)
         var tracer = NoTracer()
         return Interpreter.run(code, record: record, evaluation: &evaluation, tracer: &tracer)
     }
 
     /// The cost units that an evaluation uses, for tests of the bound and for samples.
-    package func cost(_ record: [Value], host: (any HostFunctions)? = nil) -> Int {
-        record.withUnsafeBufferPointer { cost($0, host: host) }
+    package func cost(_ record: [Value], lookups: [LookupValue] = [], host: (any HostFunctions)? = nil) -> Int {
+        lookups.withUnsafeBufferPointer { lookups in
+            record.withUnsafeBufferPointer { cost($0, lookups: lookups, host: host) }
+        }
     }
 
     /// The cost units that an evaluation uses. It evaluates.
-    package func cost(_ record: UnsafeBufferPointer<Value>, host: (any HostFunctions)? = nil) -> Int {
-        var evaluation = Evaluation(budget: code.limits.cost, limits: code.limits, host: host)
+    package func cost(
+        _ record: UnsafeBufferPointer<Value>,
+        lookups: UnsafeBufferPointer<LookupValue>,
+        host: (any HostFunctions)? = nil
+    ) -> Int {
+        var evaluation = Evaluation(budget: code.limits.cost, limits: code.limits, host: host, lookups: lookups)
         var tracer = NoTracer()
         _ = Interpreter.run(code, record: record, evaluation: &evaluation, tracer: &tracer)
         // What could not be paid for was charged all the same.
@@ -102,6 +135,9 @@ public struct Program: Sendable {
         }
         if node >= 0 {
             switch tree[node].kind {
+            case .call where error.code == .lookupUnknown, .method where error.code == .lookupUnknown:
+                let lookup = code.lookups.first { $0.position.offset == Int(tree[node].position) }
+                subject = lookup.map { "\($0.function)(\"\($0.name)\")" }
             case .identifier, .select, .has, .call, .method: subject = tree.name(node)
             case .binary: subject = tree.operator(node).symbol
             case .not: subject = "!"

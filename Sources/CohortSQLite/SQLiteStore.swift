@@ -127,7 +127,7 @@ package final class SQLiteStore: Store {
         try opened().log.read(from: sequence, limit: limit)
     }
 
-    package func stage(_ change: BulkChange) throws(StoreError) { try opened().tables.stage(change) }
+    package func stage(_ changes: [BulkChange]) throws(StoreError) { try opened().tables.stage(changes) }
 
     package func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange {
         try opened().tables.loadBulk(reference)

@@ -53,7 +53,7 @@ extension TablesFile {
             else { throw StoreError.corrupt("\(Self.name): attributes or cohorts are missing") }
             let bulks = try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM bulk_changes WHERE sequence IS NOT NULL AND NOT folded ORDER BY sequence"
+                sql: "SELECT * FROM bulk_changes WHERE sequence IS NOT NULL AND NOT folded ORDER BY sequence, stage"
             )
             return StoredCatalog(
                 attributes: attributes,
@@ -69,15 +69,27 @@ extension TablesFile {
         }
     }
 
-    func stage(_ change: BulkChange) throws(StoreError) {
+    /// The sequence that a row was staged for: the low bits of its stage.
+    private static let stageSequence = "(stage & \((1 as Int64) << BulkChange.stageSequenceBits - 1))"
+
+    func stage(_ changes: [BulkChange]) throws(StoreError) {
+        guard let first = changes.first else { return }
         try write(durably: true) { db in
+            // What an entry that never came has left behind, which may have had more parts.
             try db.execute(
-                sql: "INSERT OR REPLACE INTO bulk_changes (stage, cohort, version, cause, sets) VALUES (?, ?, ?, ?, ?)",
-                arguments: [
-                    Int64(change.stage), change.cohort, change.version, change.cause.rawValue,
-                    Data(change.encodedSets()),
-                ]
+                sql: "DELETE FROM bulk_changes WHERE sequence IS NULL AND \(Self.stageSequence) = ?",
+                arguments: [Int64(first.stage & (1 << BulkChange.stageSequenceBits - 1))]
             )
+            for change in changes {
+                try db.execute(
+                    sql: "INSERT OR REPLACE INTO bulk_changes (stage, cohort, version, cause, sets) "
+                        + "VALUES (?, ?, ?, ?, ?)",
+                    arguments: [
+                        Int64(change.stage), change.cohort, change.version, change.cause.rawValue,
+                        Data(change.encodedSets()),
+                    ]
+                )
+            }
         }
     }
 
@@ -105,7 +117,7 @@ extension TablesFile {
     func dropStaged(after sequence: UInt64) throws(StoreError) {
         try write { db in
             try db.execute(
-                sql: "DELETE FROM bulk_changes WHERE sequence IS NULL AND stage > ?",
+                sql: "DELETE FROM bulk_changes WHERE sequence IS NULL AND \(Self.stageSequence) > ?",
                 arguments: [Int64(sequence)]
             )
             try db.execute(sql: "DELETE FROM assignment_changes WHERE stage > ?", arguments: [Int64(sequence)])

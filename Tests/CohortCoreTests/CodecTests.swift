@@ -35,6 +35,23 @@ struct CodecTests {
         }
     }
 
+    @Test("A log entry as the first format wrote it is read, and one that fits is still written so")
+    func firstFormat() throws {
+        let payload: [UInt8] = [
+            1, 1, 112, 1, 109, 5, 2, 3, 4, 116, 114, 117, 101, 0, 1, 5, 2, 3, 2, 10, 0, 1, 0, 1, 82, 6,
+        ]
+        let time = try #require(Timestamp(seconds: 1_700_000_000, nanoseconds: 7))
+        var entry = try LogRow(sequence: 5, time: time, payload: payload).decoded()
+        #expect(entry.principal == "p" && entry.method == "m")
+        #expect(entry.change == .ruleUpdated(cohort: 2, version: 3, rule: "true"))
+        let bulk = BulkReference(stage: 5, cohort: 2, version: 3, cause: .rule, toIn: 10, toOut: 0, toUnknown: 1)
+        #expect(entry.bulks == [bulk] && entry.transitions.isEmpty)
+        #expect(entry.encoded() == payload)
+        entry.bulks.append(bulk)
+        #expect(entry.encoded().first == 2)
+        #expect(try LogRow(sequence: 5, time: time, payload: entry.encoded()).decoded() == entry)
+    }
+
     @Test("A log entry damaged or moved is refused", arguments: 0..<4)
     func damagedEntries(seed: Int) {
         var random = SeededGenerator(state: UInt64(seed))

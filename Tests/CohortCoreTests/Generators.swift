@@ -80,7 +80,7 @@ struct SeededGenerator: RandomNumberGenerator {
     mutating func ordinal() -> Ordinal { Ordinal(truncatingIfNeeded: number()) }
 
     mutating func change() -> LogEntry.Change {
-        switch Int.random(in: 0..<8, using: &self) {
+        switch Int.random(in: 0..<9, using: &self) {
         case 0:
             .attributeDeclared(
                 AttributeDeclaration(
@@ -110,7 +110,7 @@ struct SeededGenerator: RandomNumberGenerator {
             )
         case 3: .ruleUpdated(cohort: ordinal(), version: ordinal(), rule: text())
         case 4: .cohortArchived(ordinal())
-        case 6:
+        case 7:
             .assignmentsStaged(
                 AssignmentReference(stage: number(), cohort: ordinal(), added: number(), removed: number())
             )
@@ -154,9 +154,8 @@ struct SeededGenerator: RandomNumberGenerator {
                     cause: cause()
                 )
             },
-            bulk: Bool.random(using: &self)
-                ? nil
-                : BulkReference(
+            bulks: (0..<Int.random(in: 0...3, using: &self)).map { _ in
+                BulkReference(
                     stage: number(),
                     cohort: ordinal(),
                     version: ordinal(),
@@ -165,6 +164,7 @@ struct SeededGenerator: RandomNumberGenerator {
                     toOut: number(),
                     toUnknown: number()
                 )
+            }
         )
     }
 }

@@ -40,6 +40,16 @@ struct IndexTests {
         let difference = x.copy()
         difference.subtract(y)
         #expect(difference.members == a.subtracting(b).sorted())
+        let intersection = x.copy()
+        intersection.formIntersection(y)
+        #expect(intersection.members == a.intersection(b).sorted())
+        #expect(intersection.count == UInt64(a.intersection(b).count))
+        let empty = x.copy()
+        empty.subtract(x)
+        for part in [union, difference, intersection, empty] {
+            part.formIntersection(ChunkedBitmap())
+            #expect(part.isEmpty && part.members.isEmpty)
+        }
         #expect(x.members == a.sorted())
         for ordinal in a.prefix(200) { #expect(x.remove(ordinal) && !x.remove(ordinal) && !x.contains(ordinal)) }
         #expect(x.count == UInt64(a.count - min(200, a.count)))

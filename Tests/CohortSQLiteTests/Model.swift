@@ -49,7 +49,7 @@ struct Model {
         guard let rule = cohort.rule else {
             return cohort.listed.contains(customer) ? (.in, .listed) : (.out, .notListed)
         }
-        switch rule.evaluate(values(of: customer)) {
+        switch rule.evaluate(values(of: customer), { membership(customer, $0).0 }) {
         case true?: return (.in, .ruleMatch)
         case false?: return (.out, .ruleNoMatch)
         case nil: return (.unknown, .ruleError)
@@ -99,6 +99,31 @@ struct Model {
         return result
     }
 
+    /// The live cohorts whose rules read `cohort` themselves.
+    func readers(of cohort: String) -> [String] {
+        liveCohorts.filter { cohorts[$0]?.rule?.references.contains(cohort) ?? false }
+    }
+
+    /// Whether `cohort` is `start` or reaches it by references.
+    func reaches(_ start: String, from cohort: String) -> Bool {
+        cohort == start || (cohorts[cohort]?.rule?.references ?? []).contains { reaches(start, from: $0) }
+    }
+
+    /// References on the longest way down from a cohort.
+    func depth(_ cohort: String) -> Int {
+        (cohorts[cohort]?.rule?.references ?? []).map { depth($0) + 1 }.max() ?? 0
+    }
+
+    /// What the engine should say to this rule for this cohort: the code of a refusal, or `nil`.
+    func refusal(of rule: ModelRule, for cohort: String, depthLimit: Int) -> String? {
+        if rule.references.contains(where: { reaches(cohort, from: $0) }) { return "COHORT_CYCLE" }
+        var after = self
+        after.cohorts[cohort, default: Cohort()].rule = rule
+        let through = after.liveCohorts.filter { after.reaches(cohort, from: $0) } + [cohort]
+        // Chains that do not go through the cohort are as they were.
+        return !rule.references.isEmpty && through.contains { after.depth($0) > depthLimit } ? "COHORT_DEPTH" : nil
+    }
+
     mutating func erase(_ id: String) {
         customers[id] = nil
         order.removeAll { $0 == id }
@@ -113,10 +138,67 @@ struct Model {
 
 /// A rule in CEL and the same in Swift, with CEL's errors: `nil` is an error.
 struct ModelRule {
-    let source: String
-    let evaluate: ([String: AttributeValue]) -> Bool?
+    typealias Evaluate = (_ values: [String: AttributeValue], _ standing: (String) -> Membership) -> Bool?
 
-    static func random(_ random: inout SeededGenerator) -> ModelRule {
+    let source: String
+    /// The cohorts that it reads.
+    let references: Set<String>
+    let evaluate: Evaluate
+
+    init(source: String, references: Set<String> = [], evaluate: @escaping Evaluate) {
+        self.source = source
+        self.references = references
+        self.evaluate = evaluate
+    }
+
+    init(source: String, evaluate: @escaping ([String: AttributeValue]) -> Bool?) {
+        self.init(source: source) { values, _ in evaluate(values) }
+    }
+
+    /// Some rule, which may read some of `cohorts`.
+    static func random(_ random: inout SeededGenerator, reading cohorts: [String]) -> ModelRule {
+        guard let first = cohorts.randomElement(using: &random), Int.random(in: 0..<5, using: &random) < 3 else {
+            return plain(&random)
+        }
+        func read(_ id: String) -> ModelRule {
+            ModelRule(source: "in_cohort('\(id)')", references: [id]) { _, standing in
+                switch standing(id) {
+                case .in: true
+                case .out: false
+                case .unknown: nil
+                }
+            }
+        }
+        let a = read(first)
+        let b =
+            Bool.random(using: &random)
+            ? plain(&random) : read(cohorts.randomElement(using: &random) ?? first)
+        switch Int.random(in: 0..<5, using: &random) {
+        case 0: return a
+        case 1: return a.negated
+        case 2: return a.negated.joined(b, "&&", decisive: false)
+        case 3: return a.joined(b, "||", decisive: true)
+        default: return b.joined(a, "&&", decisive: false)
+        }
+    }
+
+    private var negated: ModelRule {
+        ModelRule(source: "!(\(source))", references: references) { [evaluate] in evaluate($0, $1).map { !$0 } }
+    }
+
+    /// `&&` or `||`: what decides decides whatever the other is, then errors count.
+    private func joined(_ other: ModelRule, _ symbol: String, decisive: Bool) -> ModelRule {
+        ModelRule(
+            source: "(\(source)) \(symbol) (\(other.source))",
+            references: references.union(other.references)
+        ) { [evaluate] values, standing in
+            let both = [evaluate(values, standing), other.evaluate(values, standing)]
+            if both.contains(decisive) { return decisive }
+            return both.contains(nil) ? nil : !decisive
+        }
+    }
+
+    private static func plain(_ random: inout SeededGenerator) -> ModelRule {
         let limit = Int.random(in: 0...10, using: &random)
         func spend(_ values: [String: AttributeValue]) -> Bool? {
             guard case .double(let value)? = values["daily_spend"] else { return nil }

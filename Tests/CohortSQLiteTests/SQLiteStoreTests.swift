@@ -241,11 +241,48 @@ struct SQLiteStoreTests {
             toOut: ChunkedBitmap(),
             toUnknown: ChunkedBitmap()
         )
-        try store.stage(change)
+        try store.stage([change])
         #expect(try store.loadBulk(change.reference).toIn.members == [1])
         store.close()
         _ = try store.open()
         #expect(throws: StoreError.self) { try store.loadBulk(change.reference) }
+        store.close()
+    }
+
+    @Test("Parts staged for one entry stay together: dropped, replaced and kept as one")
+    func stagedParts() async throws {
+        let directory = TemporaryDirectory()
+        let sequence = try await fill(directory.path)
+        let store = SQLiteStore(directory: directory.path)
+        func parts(of sequence: UInt64, _ count: Int) -> [BulkChange] {
+            (0..<count).map { part in
+                let sets = ChunkedBitmap()
+                sets.insert(Ordinal(part))
+                return BulkChange(
+                    stage: BulkChange.stage(sequence: sequence, part: part),
+                    cohort: CohortNumber(part),
+                    version: 2,
+                    cause: part == 0 ? .rule : .cohort,
+                    toIn: sets,
+                    toOut: ChunkedBitmap(),
+                    toUnknown: ChunkedBitmap()
+                )
+            }
+        }
+        _ = try store.open()
+        // Of an entry that the log has, though the tables do not say so yet; and of one that never came.
+        let (kept, orphaned) = (parts(of: sequence, 3), parts(of: sequence + 1, 3))
+        try store.stage(kept)
+        try store.stage(orphaned)
+        for change in kept + orphaned { #expect(try store.loadBulk(change.reference).toIn.members.count == 1) }
+        // A second try with fewer parts leaves nothing of the first.
+        try store.stage(parts(of: sequence + 1, 1))
+        #expect(try store.loadBulk(orphaned[0].reference).toIn.members == [0])
+        #expect(throws: StoreError.self) { try store.loadBulk(orphaned[2].reference) }
+        store.close()
+        _ = try store.open()
+        for change in kept { #expect(try store.loadBulk(change.reference).toIn.members.count == 1) }
+        #expect(throws: StoreError.self) { try store.loadBulk(orphaned[0].reference) }
         store.close()
     }
 

@@ -103,7 +103,7 @@ final class FaultyStore: Store {
     func readLog(from sequence: UInt64, limit: Int) throws(StoreError) -> [LogRow] {
         try store.readLog(from: sequence, limit: limit)
     }
-    func stage(_ change: BulkChange) throws(StoreError) { try store.stage(change) }
+    func stage(_ changes: [BulkChange]) throws(StoreError) { try store.stage(changes) }
     func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange { try store.loadBulk(reference) }
     func stage(_ change: AssignmentChange) throws(StoreError) { try store.stage(change) }
     func loadAssignments(_ reference: AssignmentReference) throws(StoreError) -> AssignmentChange {

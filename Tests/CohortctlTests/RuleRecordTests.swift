@@ -34,3 +34,25 @@ struct RuleRecordTests {
         #expect(throws: CommandFailure.self) { try RuleRecord(["a=1", "a=2"]) }
     }
 }
+
+@Suite("Cohorts of a customer on the command line")
+struct RuleCohortsTests {
+    @Test("Cohorts are IN, UNKNOWN or else OUT, each with a number of its own")
+    func values() throws {
+        let cohorts = try RuleCohorts(memberOf: ["A", "A"], unknown: ["C"])
+        #expect(try cohorts.number(of: "C") == 0)
+        #expect(try cohorts.number(of: "B") == 1)
+        #expect(try cohorts.number(of: "A") == 2)
+        #expect(try cohorts.number(of: "C") == 0)
+        #expect(cohorts.values == [.unknown, .no, .yes])
+        #expect(cohorts.text == "UNKNOWN in C, OUT of B, IN A")
+        #expect(throws: LookupRefusal.self) { try cohorts.number(of: "lower") }
+    }
+
+    @Test("What is no id, or is given both ways, is refused")
+    func refusals() {
+        #expect(throws: CommandFailure.self) { try RuleCohorts(memberOf: ["fraud"], unknown: []) }
+        #expect(throws: CommandFailure.self) { try RuleCohorts(memberOf: [], unknown: [""]) }
+        #expect(throws: CommandFailure.self) { try RuleCohorts(memberOf: ["A"], unknown: ["A"]) }
+    }
+}

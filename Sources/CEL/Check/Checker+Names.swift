@@ -280,6 +280,7 @@ extension Checker {
                 }
             }
             guard isChecked else { return }
+        case .lookup(let number): return lookup(node, Int(number), name, arguments)
         }
         let types = arguments.map { type($0) }
         var found: ValueType?

@@ -14,6 +14,8 @@ enum Reference: Sendable {
     /// A call whose target is part of the function's qualified name.
     case qualified(Builtin)
     case qualifiedHost(Int32)
+    /// A lookup, by the number that the host gave it.
+    case lookup(Int32)
 }
 
 /// A syntax tree with its names resolved and, in a checked environment, its types.
@@ -25,6 +27,8 @@ struct CheckedTree: Sendable {
     var locals: [Int32]
     var localCount = 0
     var resultType = ValueType.dyn
+    /// The lookups, also those that folding will leave out.
+    var lookups: [(node: Int32, name: String, number: Int32)] = []
 }
 
 /// Resolves names and infers types.
@@ -33,6 +37,7 @@ struct CheckedTree: Sendable {
 /// `1 + 1 + …` or `a.b.c…` nests as deep as it is long.
 struct Checker {
     let environment: Environment
+    let resolver: LookupResolver?
     let isChecked: Bool
     var substitution: Substitution
     var result: CheckedTree
@@ -43,8 +48,9 @@ struct Checker {
 
     var tree: SyntaxTree { _read { yield result.tree } }
 
-    init(tree: SyntaxTree, environment: Environment) {
+    init(tree: SyntaxTree, environment: Environment, resolver: LookupResolver?) {
         self.environment = environment
+        self.resolver = resolver
         isChecked = environment.isChecked
         substitution = Substitution(nullable: environment.record == nil)
         let count = tree.nodes.count

@@ -42,6 +42,7 @@ struct FunctionEntry: Sendable {
     enum Target: Sendable {
         case builtin(Builtin)
         case host(Int32)
+        case lookup(Int32)
     }
 
     var target: Target

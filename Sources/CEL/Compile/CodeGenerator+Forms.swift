@@ -26,6 +26,10 @@ extension CodeGenerator {
         switch checked.references[Int(node)] {
         case .qualified, .qualifiedHost: from = 1
         case .unknown: return constant(.error(ErrorValue(.unknownFunction, node: node)), node: node)
+        case .lookup(let number):
+            reads += 1
+            emit(.lookup, a: number, push: 1, node: node)
+            return
         default: break
         }
         let count = tree.childCount(node) - from

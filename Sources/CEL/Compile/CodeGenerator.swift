@@ -148,7 +148,7 @@ struct CodeGenerator {
             return nil
         case .method:
             switch checked.references[Int(node)] {
-            case .qualified, .qualifiedHost, .unknown: return nil
+            case .qualified, .qualifiedHost, .lookup, .unknown: return nil
             case .builtin(.orValue) where slotOptional(tree.child(node, 0)) != nil: return nil
             default: return fusedSearch(node) == nil ? tree.child(node, 0) : nil
             }

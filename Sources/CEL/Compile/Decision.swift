@@ -17,8 +17,10 @@ struct Decision: Sendable {
             case isAmong
             /// The slot's list has the string that is constant `operand`, sought by `in` or, with `detail` 1, by `exists`.
             case contains
-            /// The instructions from `slot` up to `operand` leave a bool.
+            /// The instructions from `slot` up to `operand` leave a bool. This and what follows read no slot.
             case segment
+            /// Lookup `slot` is true.
+            case lookup
         }
 
         var kind: Kind
@@ -87,6 +89,7 @@ extension CodeGenerator {
         case [.searchSlot]: (test.kind, test.operand) = (.search, first.b)
         case [.slot]: test.kind = .bool
         case [.hasSlot]: test.kind = .presence
+        case [.lookup]: test.kind = .lookup
         case [.slot, .constant, .compare]:
             guard isIn(segment[2]), case .list(let list) = constants[Int(segment[1].a)],
                 list.allSatisfy({ if case .string = $0 { true } else { false } })

@@ -42,6 +42,8 @@ struct Instruction: Sendable {
         case call
         /// Call host function `a` from site `b` with the top `count` values.
         case callHost
+        /// Push the value of lookup `a`, an error where it is unknown.
+        case lookup
         /// Replace the string on top by whether pattern `a` matches it.
         case match
         /// Pop a range into the locals from `a`; go to `b` with an error on the stack where it is none.
@@ -98,6 +100,7 @@ final class Code: Sendable {
     let slotNames: [String]
     let isRecord: Bool
     let hostCalls: [HostCall]
+    let lookups: [Lookup]
     /// The cost units of each host function.
     let hostCosts: [Int]
     let localCount: Int
@@ -124,6 +127,15 @@ final class Code: Sendable {
         isRecord = environment.record != nil
         slotNames = environment.record.map { $0.schema.fields.map(\.name) } ?? environment.variables.map(\.name)
         hostCalls = generator.hostCalls
+        let tree = tree
+        lookups = generator.checked.lookups.map { node, name, number in
+            Lookup(
+                function: tree.name(node),
+                name: name,
+                number: Int(number),
+                position: map.position(Int(tree[node].position))
+            )
+        }
         hostCosts = environment.functions.map(\.cost)
         localCount = generator.checked.localCount
         stackDepth = generator.maximumDepth

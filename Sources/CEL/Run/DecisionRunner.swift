@@ -4,6 +4,7 @@ extension Interpreter {
     static func decide(
         _ code: Code,
         _ record: UnsafeBufferPointer<Value>,
+        _ lookups: UnsafeBufferPointer<LookupValue>,
         _ host: (any HostFunctions)?
     ) -> Bool? {
         var budget = code.limits.cost
@@ -12,9 +13,17 @@ extension Interpreter {
             while place >= 0 {
                 let test = tests[Int(place)]
                 let holds: Bool
-                if test.kind == .segment {
-                    guard let value = segment(code, test, record, host, &budget) else { return nil }
-                    holds = value
+                if test.kind.rawValue >= Decision.Test.Kind.segment.rawValue {
+                    if test.kind == .lookup {
+                        budget -= 1
+                        guard budget >= 0, Int(test.slot) < lookups.count, lookups[Int(test.slot)] != .unknown else {
+                            return nil
+                        }
+                        holds = lookups[Int(test.slot)] == .yes
+                    } else {
+                        guard let value = segment(code, test, record, lookups, host, &budget) else { return nil }
+                        holds = value
+                    }
                 } else {
                     budget -= 1
                     guard budget >= 0, Int(test.slot) < record.count,
@@ -33,10 +42,11 @@ extension Interpreter {
         _ code: Code,
         _ test: Decision.Test,
         _ record: UnsafeBufferPointer<Value>,
+        _ lookups: UnsafeBufferPointer<LookupValue>,
         _ host: (any HostFunctions)?,
         _ budget: inout Int
     ) -> Bool? {
-        var evaluation = Evaluation(budget: budget, limits: code.limits, host: host)
+        var evaluation = Evaluation(budget: budget, limits: code.limits, host: host, lookups: lookups)
         var tracer = NoTracer()
         let value = run(
             code,

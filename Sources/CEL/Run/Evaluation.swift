@@ -6,6 +6,8 @@ struct Evaluation {
     var budget: Int
     let limits: Limits
     let host: (any HostFunctions)?
+    /// The values of lookups by number.
+    var lookups = UnsafeBufferPointer<LookupValue>(start: nil, count: 0)
 
     /// Charges units; false where they are not to be had.
     @inline(__always)

@@ -60,6 +60,7 @@ extension Machine {
             drop(count)
             push(value)
         case .callHost: callHost(instruction, node, &evaluation)
+        case .lookup: push(located(evaluation.lookup(instruction.a), node))
         case .match:
             let pattern = code.patterns[Int(instruction.a)]
             replaceTop(located(Builtins.matches(peek, pattern, &evaluation), node))

@@ -48,6 +48,8 @@ public struct EvaluationError: Error, Sendable, Hashable, CustomStringConvertibl
         case sizeLimit = "SIZE_LIMIT"
         /// A host function failed, or none was given.
         case hostFunction = "HOST_FUNCTION"
+        /// A lookup whose value the host does not know was read.
+        case lookupUnknown = "LOOKUP_UNKNOWN"
     }
 
     /// What went wrong.
@@ -58,7 +60,7 @@ public struct EvaluationError: Error, Sendable, Hashable, CustomStringConvertibl
     public var position: SourcePosition
     /// The number that a host function gave for its failure, or 0.
     public var hostCode: Int32
-    /// The name of the variable, function or key at fault, where there is one.
+    /// The name of the variable, function or key at fault, or the lookup with its literal, where there is one.
     public var subject: String?
 
     /// What went wrong, in words.
@@ -82,6 +84,7 @@ public struct EvaluationError: Error, Sendable, Hashable, CustomStringConvertibl
         case .costLimit: "the evaluation exceeds its cost limit"
         case .sizeLimit: "a string or list exceeds its size limit"
         case .hostFunction: "function '\(subject ?? "")' failed"
+        case .lookupUnknown: "\(subject ?? "a lookup") is unknown"
         }
     }
 

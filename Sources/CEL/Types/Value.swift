@@ -1,6 +1,6 @@
 /// A CEL value.
 ///
-/// A record handed to ``Program/evaluate(_:host:)-(UnsafeBufferPointer<Value>,_)`` is a sequence of these, one for each slot of its
+/// A record handed to ``Program/evaluate(_:lookups:host:)-(UnsafeBufferPointer<Value>,_)`` is a sequence of these, one for each slot of its
 /// ``RecordSchema``; `.absent` says that the record does not have the attribute. `.error` is a failure as a value: it
 /// is what a host function returns in order to fail, and what a failed sub-expression has in an ``Explanation``.
 public enum Value: Sendable {

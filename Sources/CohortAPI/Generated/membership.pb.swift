@@ -431,6 +431,67 @@ public nonisolated struct CountMembersResponse: Sendable {
   public init() {}
 }
 
+/// Asks for the customers that an expression over cohorts names.
+public nonisolated struct CombineCohortsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Cohort ids, `and`, `or`, `not` and parentheses: `A and (B or not C)`. `not` binds closest, then `and`, then `or`.
+  /// Keywords may be written in any case. At most 4,096 bytes, 64 different cohorts, 64 levels of parentheses and `not`.
+  ///
+  /// A cohort's id stands for those that are IN it. `not C` stands for every known customer that is not IN C: also for
+  /// those that are UNKNOWN in C, unless `not_means_out` is set.
+  public var expression: String = String()
+
+  /// As in CheckMembershipRequest.
+  public var minSequence: UInt64 = 0
+
+  /// Only count: one message without ids.
+  public var countOnly: Bool = false
+
+  /// `not C` stands for those that are OUT of C only. Whoever is UNKNOWN in C is then neither in `C` nor in `not C`.
+  public var notMeansOut: Bool = false
+
+  /// Ids in one page, 1 to 10,000. 0 means 1,000.
+  public var pageSize: UInt32 = 0
+
+  /// Where to go on: the `cursor` of the last page received for the same expression. The resumed list is of a newer
+  /// snapshot, whose sequence its pages carry.
+  public var cursor: Data = Data()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A page of ids with the counts.
+public nonisolated struct CombineCohortsResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// In the order in which the customers were first seen. Empty when only counting.
+  public var customerIds: [String] = []
+
+  /// The sequence of the snapshot; the same in all messages of a call.
+  public var sequence: UInt64 = 0
+
+  /// Opaque; resumes the list behind this page. Empty when only counting.
+  public var cursor: Data = Data()
+
+  /// Customers that the expression names in this snapshot, those before a cursor included; the same in all messages of a
+  /// call.
+  public var count: UInt64 = 0
+
+  /// How many of those are UNKNOWN in one of the cohorts that the expression names; the same in all messages of a call.
+  public var unknown: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "cohort.v1"
@@ -927,6 +988,111 @@ nonisolated extension CountMembersResponse: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.unknown != rhs.unknown {return false}
     if lhs.sequence != rhs.sequence {return false}
     if lhs.cohortVersion != rhs.cohortVersion {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension CombineCohortsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CombineCohortsRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}expression\0\u{3}min_sequence\0\u{3}count_only\0\u{3}not_means_out\0\u{3}page_size\0\u{1}cursor\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.expression) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.minSequence) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.countOnly) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.notMeansOut) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.pageSize) }()
+      case 6: try { try decoder.decodeSingularBytesField(value: &self.cursor) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.expression.isEmpty {
+      try visitor.visitSingularStringField(value: self.expression, fieldNumber: 1)
+    }
+    if self.minSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.minSequence, fieldNumber: 2)
+    }
+    if self.countOnly != false {
+      try visitor.visitSingularBoolField(value: self.countOnly, fieldNumber: 3)
+    }
+    if self.notMeansOut != false {
+      try visitor.visitSingularBoolField(value: self.notMeansOut, fieldNumber: 4)
+    }
+    if self.pageSize != 0 {
+      try visitor.visitSingularUInt32Field(value: self.pageSize, fieldNumber: 5)
+    }
+    if !self.cursor.isEmpty {
+      try visitor.visitSingularBytesField(value: self.cursor, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: CombineCohortsRequest, rhs: CombineCohortsRequest) -> Bool {
+    if lhs.expression != rhs.expression {return false}
+    if lhs.minSequence != rhs.minSequence {return false}
+    if lhs.countOnly != rhs.countOnly {return false}
+    if lhs.notMeansOut != rhs.notMeansOut {return false}
+    if lhs.pageSize != rhs.pageSize {return false}
+    if lhs.cursor != rhs.cursor {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension CombineCohortsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CombineCohortsResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}customer_ids\0\u{1}sequence\0\u{1}cursor\0\u{1}count\0\u{1}unknown\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.customerIds) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.cursor) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.count) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.unknown) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.customerIds.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.customerIds, fieldNumber: 1)
+    }
+    if self.sequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 2)
+    }
+    if !self.cursor.isEmpty {
+      try visitor.visitSingularBytesField(value: self.cursor, fieldNumber: 3)
+    }
+    if self.count != 0 {
+      try visitor.visitSingularUInt64Field(value: self.count, fieldNumber: 4)
+    }
+    if self.unknown != 0 {
+      try visitor.visitSingularUInt64Field(value: self.unknown, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: CombineCohortsResponse, rhs: CombineCohortsResponse) -> Bool {
+    if lhs.customerIds != rhs.customerIds {return false}
+    if lhs.sequence != rhs.sequence {return false}
+    if lhs.cursor != rhs.cursor {return false}
+    if lhs.count != rhs.count {return false}
+    if lhs.unknown != rhs.unknown {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

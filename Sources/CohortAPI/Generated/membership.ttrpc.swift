@@ -28,6 +28,10 @@ public enum MembershipServiceMethods {
     public static let countMembers = MethodDescriptor(
         service: service, method: "CountMembers", kind: .unary, isIdempotent: true)
 
+    /// `cohort.v1.MembershipService/CombineCohorts`.
+    public static let combineCohorts = MethodDescriptor(
+        service: service, method: "CombineCohorts", kind: .serverStreaming, isIdempotent: true)
+
     /// All of them, in the order of the .proto file.
     public static let all: [MethodDescriptor] = [
         checkMembership,
@@ -35,6 +39,7 @@ public enum MembershipServiceMethods {
         listCustomerCohorts,
         listMembers,
         countMembers,
+        combineCohorts,
     ]
 }
 
@@ -59,6 +64,10 @@ public protocol MembershipServiceHandler: RegistrableService {
 
     /// How many are in this cohort? Answered from memory.
     func countMembers(_ request: CountMembersRequest, _ call: ServerCall) throws(RPCError) -> InlineResult<CountMembersResponse>
+
+    /// Who is in this combination of cohorts, as `A and B and not C`, and how many are they? Pages of ids at one snapshot
+    /// sequence, in the order in which the customers were first seen. Answered from memory.
+    func combineCohorts(_ request: CombineCohortsRequest, _ responses: ResponseWriter<CombineCohortsResponse>, _ call: ServerCall) async throws(RPCError)
 }
 
 extension MembershipServiceHandler {
@@ -74,6 +83,7 @@ extension MembershipServiceHandler {
         router.inline(MembershipServiceMethods.listCustomerCohorts) { (request: ListCustomerCohortsRequest, call) throws(RPCError) in try self.listCustomerCohorts(request, call) }
         router.serverStream(MembershipServiceMethods.listMembers) { (request: ListMembersRequest, responses: ResponseWriter<ListMembersResponse>, call) async throws(RPCError) in try await self.listMembers(request, responses, call) }
         router.inline(MembershipServiceMethods.countMembers) { (request: CountMembersRequest, call) throws(RPCError) in try self.countMembers(request, call) }
+        router.serverStream(MembershipServiceMethods.combineCohorts) { (request: CombineCohortsRequest, responses: ResponseWriter<CombineCohortsResponse>, call) async throws(RPCError) in try await self.combineCohorts(request, responses, call) }
     }
 }
 
@@ -115,5 +125,11 @@ public struct MembershipServiceClient: Sendable {
     /// How many are in this cohort? Answered from memory.
     public func countMembers(_ request: CountMembersRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> CountMembersResponse {
         try await transport.unary(MembershipServiceMethods.countMembers, request, options)
+    }
+
+    /// Who is in this combination of cohorts, as `A and B and not C`, and how many are they? Pages of ids at one snapshot
+    /// sequence, in the order in which the customers were first seen. Answered from memory.
+    public func combineCohorts(_ request: CombineCohortsRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> ResponseStream<CombineCohortsResponse> {
+        try await transport.serverStream(MembershipServiceMethods.combineCohorts, request, options)
     }
 }

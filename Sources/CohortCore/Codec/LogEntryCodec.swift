@@ -1,7 +1,9 @@
 /// The payload of a log entry: format, body, and a CRC-32C over sequence, time and body, so that neither a flipped bit
 /// nor a row in the wrong place is taken for an entry. Sequence and time are the row's own columns.
 extension LogEntry {
-    private static let format: UInt8 = 1
+    /// Format 2 has any number of bulk changes, format 1 at most one. Entries that fit are written in format 1, which
+    /// earlier versions read too.
+    private static let formats: ClosedRange<UInt8> = 1...2
 
     private enum Kind: UInt8 {
         case attributeDeclared = 1
@@ -12,17 +14,13 @@ extension LogEntry {
 
     package func encode(to writer: inout ByteWriter) {
         let start = writer.bytes.count
-        writer.byte(Self.format)
+        writer.byte(bulks.count > 1 ? 2 : 1)
         writer.string(principal)
         writer.string(method)
         encodeChange(to: &writer)
         encodeTransitions(to: &writer)
-        if let bulk {
-            writer.byte(1)
-            bulk.encode(to: &writer)
-        } else {
-            writer.byte(0)
-        }
+        writer.count(bulks.count)
+        for bulk in bulks { bulk.encode(to: &writer) }
         let sum = writer.bytes.withUnsafeBytes {
             Self.checksum(sequence, time, UnsafeRawBufferPointer(rebasing: $0[start...]))
         }
@@ -42,12 +40,15 @@ extension LogEntry {
         guard stored == Self.checksum(sequence, time, body) else { throw CodecError("the checksum does not match") }
         var reader = ByteReader(body)
         let version = try reader.byte()
-        guard version == Self.format else { throw CodecError("log format \(version) is not known") }
+        guard Self.formats.contains(version) else { throw CodecError("log format \(version) is not known") }
         let principal = try reader.string()
         let method = try reader.string()
         let change = try Self.decodeChange(&reader)
         let transitions = try Self.decodeTransitions(&reader)
-        let bulk = try reader.byte() == 1 ? try BulkReference(decoding: &reader) : nil
+        let count = try reader.count()
+        guard version > 1 || count <= 1 else { throw CodecError("more bulk changes than format 1 has") }
+        var bulks: [BulkReference] = []
+        for _ in 0..<count { bulks.append(try BulkReference(decoding: &reader)) }
         try reader.expectEnd()
         self.init(
             sequence: sequence,
@@ -56,7 +57,7 @@ extension LogEntry {
             method: method,
             change: change,
             transitions: transitions,
-            bulk: bulk
+            bulks: bulks
         )
     }
 

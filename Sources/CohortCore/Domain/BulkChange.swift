@@ -29,6 +29,17 @@ package final class BulkChange: @unchecked Sendable {
         self.toUnknown = toUnknown
     }
 
+    /// The number under which a change is staged: one for each part of each entry. That of the first part is the entry's
+    /// sequence.
+    ///
+    /// - Parameters:
+    ///   - sequence: below 2^44, the sequence that the entry is to get.
+    ///   - part: below 2^19.
+    package static func stage(sequence: UInt64, part: Int) -> UInt64 { UInt64(part) << stageSequenceBits | sequence }
+
+    /// The low bits of a stage are the sequence.
+    package static let stageSequenceBits: UInt64 = 44
+
     package var count: UInt64 { toIn.count + toOut.count + toUnknown.count }
     package var bytes: Int { toIn.bytes + toOut.bytes + toUnknown.bytes }
 

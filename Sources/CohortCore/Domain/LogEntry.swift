@@ -8,8 +8,8 @@ package struct LogEntry: Sendable, Hashable {
     package var change: Change
     /// The memberships that it changed one by one.
     package var transitions: [Transition]
-    /// The staged memberships that it changed in bulk.
-    package var bulk: BulkReference?
+    /// The staged memberships that it changed in bulk, no two of one cohort. An entry that has some has no transitions.
+    package var bulks: [BulkReference]
 
     package enum Change: Sendable, Hashable {
         case attributeDeclared(AttributeDeclaration)
@@ -33,7 +33,7 @@ package struct LogEntry: Sendable, Hashable {
         method: String,
         change: Change,
         transitions: [Transition] = [],
-        bulk: BulkReference? = nil
+        bulks: [BulkReference] = []
     ) {
         self.sequence = sequence
         self.time = time
@@ -41,7 +41,7 @@ package struct LogEntry: Sendable, Hashable {
         self.method = method
         self.change = change
         self.transitions = transitions
-        self.bulk = bulk
+        self.bulks = bulks
     }
 }
 

@@ -4,7 +4,7 @@ extension Committer {
     func apply(
         _ entry: LogEntry,
         _ changes: inout PendingChanges,
-        bulk: BulkChange? = nil,
+        bulks: [BulkChange] = [],
         assignments: AssignmentChange? = nil
     ) {
         switch entry.change {
@@ -58,8 +58,8 @@ extension Committer {
         case .customerPut, .customerErased, .customerPutScrubbed:
             break
         }
-        if let bulk {
-            bulks.append(AppliedBulk(sequence: entry.sequence, time: entry.time, change: bulk))
+        for bulk in bulks {
+            self.bulks.append(AppliedBulk(sequence: entry.sequence, time: entry.time, change: bulk))
             changes.bulks.append((bulk.stage, entry.sequence, entry.time))
         }
     }
@@ -78,12 +78,17 @@ extension Committer {
         installRule(of: cohort)
     }
 
+    /// Compiles all serving rules, once the catalogue is whole: a rule may read a cohort that was created after its own.
+    func installRules() {
+        for cohort in catalog.cohorts { installRule(of: cohort) }
+    }
+
     /// Compiles the serving rule. It compiled when it was accepted; if it does not now, the cohort's customers keep what
     /// they have, and the problem is shown.
     func installRule(of cohort: CohortRecord) {
         guard cohort.state != .archived, let source = cohort.rule else { return rules.set(nil, for: cohort.number) }
         do throws(DomainError) {
-            rules.set(try rules.compile(source, cohort: cohort, version: cohort.version), for: cohort.number)
+            rules.set(try rules.compile(source, cohort: cohort, version: cohort.version, catalog), for: cohort.number)
         } catch {
             rules.set(nil, for: cohort.number)
             shared.setProblem(.rules, "the rule of \(cohort.id) no longer compiles; its memberships stand still")

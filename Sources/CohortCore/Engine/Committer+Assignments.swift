@@ -78,9 +78,9 @@ extension Committer {
     /// Makes a whole upload take effect.
     func finish(_ upload: UploadedCustomers, _ context: WriteContext) throws(DomainError) -> UploadReceipt {
         let cohort = try catalog.cohort(upload.cohort)
-        // Customers erased since their ids were looked up: their ordinals are nobody's for ever.
-        let erased = upload.ordinals.intersection(shared.index.erased).count
-        let customers = upload.ordinals.subtracting(shared.index.erased)
+        // Without the customers erased since their ids were looked up: their ordinals are nobody's for ever.
+        let customers = upload.ordinals.intersection(shared.index.known)
+        let erased = upload.ordinals.count - customers.count
         let none = ChunkedBitmap()
         let listed = shared.index.bitmaps[Int(cohort.number)].listed
         let parts: [AssignmentChange.Part] =
@@ -175,12 +175,12 @@ extension Committer {
         return try commit(.assignmentsStaged(change.reference), moves, assignments: change, context)
     }
 
-    /// How memberships move when the assignments change.
+    /// How memberships move when the assignments change: the cohort's own first, then those of its dependents.
     private func moves(
         by change: AssignmentChange,
         _ cohort: CohortRecord,
         _ cause: TransitionCause
-    ) throws(DomainError) -> BulkChange {
+    ) throws(DomainError) -> [BulkChange] {
         let bitmaps = shared.index.bitmaps[Int(cohort.number)]
         let concerned = ChunkedBitmap()
         for part in change.parts {
@@ -194,55 +194,35 @@ extension Committer {
             set.formUnion(part.added)
             return set
         }
-        var target = MembershipBuilder.Result()
-        target.members = after(.include)
-        let undecided = concerned.subtracting(target.members)
+        let members = after(.include)
+        let undecided = concerned.subtracting(members)
         undecided.subtract(after(.exclude))
+        let decided = concerned.subtracting(undecided)
+        let moves = Moves()
         if cohort.kind == .list {
-            target.members.formUnion(after(.listed).intersection(undecided))
-        } else if let rule = rules.rule(of: cohort.number) {
-            let decided = try evaluate(rule, over: undecided)
-            target.members.formUnion(decided.members)
-            target.unknown = decided.unknown
-        } else {
-            // A rule that no longer compiles is a problem of its own; its memberships stand still.
-            concerned.subtract(undecided)
-        }
-        let now = MembershipIndex.CohortBitmaps()
-        now.members = bitmaps.members.intersection(concerned)
-        now.unknown = bitmaps.unknown.intersection(concerned)
-        return difference(from: now, to: target, cohort: cohort.number, version: cohort.version, cause: cause)
-    }
-
-    /// What the rule says of these customers: their records are read one by one where they are few among all, else with
-    /// a scan.
-    private func evaluate(
-        _ rule: CompiledRule,
-        over customers: ChunkedBitmap
-    ) throws(DomainError) -> MembershipBuilder.Result {
-        let count = customers.count
-        if count > UInt64(configuration.bulkThreshold), count * 8 > UInt64(nextOrdinal) {
-            return try build(rule, only: FixedBitmap(customers))
-        }
-        let result = MembershipBuilder.Result()
-        do throws(StoreError) {
-            var next: Ordinal? = 0
-            while let start = next {
-                var block: [Ordinal] = []
-                customers.forEach(from: start) {
-                    block.append($0)
-                    return block.count < 4_096
-                }
-                next = block.count < 4_096 ? nil : block.last.flatMap { $0 == .max ? nil : $0 + 1 }
-                for (ordinal, customer) in try load(block) {
-                    classifier.load(customer.record.attributes, slots: catalog.attributes.count)
-                    result.add(ordinal, classifier.evaluate(rule))
-                }
+            members.formUnion(after(.listed).intersection(undecided))
+            decided.formUnion(undecided)
+        } else if let rule = rules.rule(of: cohort.number), undecided.count > 0 {
+            do throws(StoreError) {
+                for part in try self.moves(Derivation(evaluating: rule, over: undecided, self)) { moves.formUnion(part) }
+            } catch {
+                throw answer(to: error)
             }
-        } catch {
-            throw answer(to: error)
         }
-        return result
+        // A rule that no longer compiles is a problem of its own; its memberships stand still.
+        moves.toIn.formUnion(members.subtracting(bitmaps.members))
+        moves.toOut.formUnion(decided.subtracting(members).intersection(bitmaps.members.union(bitmaps.unknown)))
+        return try changes(
+            following: BulkChange(
+                stage: BulkChange.stage(sequence: sequence + 1, part: 0),
+                cohort: cohort.number,
+                version: cohort.version,
+                cause: cause,
+                toIn: moves.toIn,
+                toOut: moves.toOut,
+                toUnknown: moves.toUnknown
+            )
+        )
     }
 }
 

@@ -86,22 +86,11 @@ extension Committer {
     }
 
     private func compare(_ record: CustomerRecord, _ ordinal: Ordinal, _ report: inout AuditReport) {
-        classifier.load(record.attributes, slots: catalog.attributes.count)
+        let derived = memberships(derivedFrom: record, ordinal)
         for cohort in catalog.cohorts where cohort.state == .active {
-            let bitmaps = shared.index.bitmaps[Int(cohort.number)]
-            let indexed = bitmaps.membership(of: ordinal)
+            let indexed = membership(of: ordinal, in: cohort.number)
             let recorded = record.membership(in: cohort.number)
-            let expected: Membership
-            if let override = override(of: ordinal, in: cohort.number) {
-                expected = override
-            } else if cohort.kind == .list {
-                expected = bitmaps.listed.contains(ordinal) ? .in : .out
-            } else if let rule = rules.rule(of: cohort.number) {
-                expected = classifier.evaluate(rule)
-            } else {
-                // A rule that no longer compiles is a problem of its own; its memberships stand still.
-                expected = indexed
-            }
+            let expected = derived[Int(cohort.number)]
             guard indexed != expected || recorded != expected else { continue }
             report.add(
                 AuditDifference(
@@ -113,6 +102,25 @@ extension Committer {
                 )
             )
         }
+    }
+
+    /// What the customer should be, by cohort number. Rules read what is derived here of other cohorts, so that one wrong
+    /// bit shows in all that follows from it.
+    private func memberships(derivedFrom record: CustomerRecord, _ ordinal: Ordinal) -> [Membership] {
+        var result = catalog.cohorts.map { cohort -> Membership in
+            guard cohort.state == .active else { return .out }
+            if let override = override(of: ordinal, in: cohort.number) { return override }
+            if cohort.kind == .list {
+                return shared.index.bitmaps[Int(cohort.number)].listed.contains(ordinal) ? .in : .out
+            }
+            // A rule that no longer compiles is a problem of its own; its memberships stand still.
+            return membership(of: ordinal, in: cohort.number)
+        }
+        classifier.load(record.attributes, slots: catalog.attributes.count)
+        for rule in rules.active where override(of: ordinal, in: rule.cohort) == nil {
+            result[Int(rule.cohort)] = classifier.evaluate(rule) { result[Int($0)] }
+        }
+        return result
     }
 
     /// Bits of ordinals that no customer has.

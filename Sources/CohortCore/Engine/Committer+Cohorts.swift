@@ -66,18 +66,10 @@ extension Committer {
                 )
             ]
         )
-        var target = MembershipBuilder.Result()
-        if let rule { target = try build(try rules.compile(rule, cohort: cohort, version: 1)) }
-        let change = BulkChange(
-            stage: sequence + 1,
-            cohort: cohort.number,
-            version: 1,
-            cause: .rule,
-            toIn: target.members,
-            toOut: ChunkedBitmap(),
-            toUnknown: target.unknown
-        )
-        return try commit(.cohortCreated(cohort), change, context)
+        guard let rule else { return try commit(.cohortCreated(cohort), [leaving(cohort, .rule)], context) }
+        let compiled = try rules.compile(rule, cohort: cohort, version: 1, catalog)
+        try checkDependencies(of: compiled, cohort)
+        return try commit(.cohortCreated(cohort), try changes(publishing: compiled), context)
     }
 
     func updateRule(cohort id: String, rule: String, _ context: WriteContext) throws(DomainError) -> CohortChangeResult
@@ -90,98 +82,64 @@ extension Committer {
             )
         }
         let version = cohort.version + 1
-        let compiled = try rules.compile(rule, cohort: cohort, version: version)
+        let compiled = try rules.compile(rule, cohort: cohort, version: version, catalog)
         if cohort.rule.map({ $0.utf8.elementsEqual(rule.utf8) }) ?? false { return unchanged(cohort) }
-        let target = try build(compiled)
-        let bitmaps = shared.index.bitmaps[Int(cohort.number)]
-        for decided in [bitmaps.include, bitmaps.exclude] {
-            target.members.subtract(decided)
-            target.unknown.subtract(decided)
-        }
-        target.members.formUnion(bitmaps.include)
-        let change = difference(from: bitmaps, to: target, cohort: cohort.number, version: version, cause: .rule)
-        return try commit(.ruleUpdated(cohort: cohort.number, version: version, rule: rule), change, context)
+        try checkDependencies(of: compiled, cohort)
+        let changes = try changes(publishing: compiled)
+        return try commit(.ruleUpdated(cohort: cohort.number, version: version, rule: rule), changes, context)
     }
 
     func archive(cohort id: String, _ context: WriteContext) throws(DomainError) -> CohortChangeResult {
         let cohort = try catalog.cohort(id)
-        let bitmaps = shared.index.bitmaps[Int(cohort.number)]
-        let change = difference(
-            from: bitmaps,
-            to: MembershipBuilder.Result(),
-            cohort: cohort.number,
-            version: cohort.version,
-            cause: .cohort
-        )
-        return try commit(.cohortArchived(cohort.number), change, context)
+        try checkUnused(cohort)
+        return try commit(.cohortArchived(cohort.number), [leaving(cohort, .cohort)], context)
     }
 
     // MARK: The common part
 
-    /// - Parameter only: the customers to evaluate; everyone without.
-    func build(
-        _ rule: CompiledRule,
-        only: FixedBitmap? = nil
-    ) throws(DomainError) -> MembershipBuilder.Result {
-        let builder = MembershipBuilder(
-            store: shared.store,
-            pending: shared.pending.snapshot(),
-            nextOrdinal: nextOrdinal,
-            slots: catalog.attributes.count,
-            threads: configuration.loadThreads,
-            only: only
-        )
-        do {
-            return try builder.build(rule)
-        } catch {
-            throw answer(to: error)
+    /// Everyone leaving a cohort.
+    private func leaving(_ cohort: CohortRecord, _ cause: TransitionCause) -> BulkChange {
+        let toOut = ChunkedBitmap()
+        if Int(cohort.number) < shared.index.bitmaps.count {
+            let bitmaps = shared.index.bitmaps[Int(cohort.number)]
+            toOut.formUnion(bitmaps.members)
+            toOut.formUnion(bitmaps.unknown)
         }
-    }
-
-    /// What has to change for a cohort to hold `target`, which is used up.
-    func difference(
-        from bitmaps: MembershipIndex.CohortBitmaps,
-        to target: MembershipBuilder.Result,
-        cohort: CohortNumber,
-        version: UInt32,
-        cause: TransitionCause
-    ) -> BulkChange {
-        let toOut = bitmaps.members.copy()
-        toOut.formUnion(bitmaps.unknown)
-        toOut.subtract(target.members)
-        toOut.subtract(target.unknown)
-        target.members.subtract(bitmaps.members)
-        target.unknown.subtract(bitmaps.unknown)
         return BulkChange(
-            stage: sequence + 1,
-            cohort: cohort,
-            version: version,
+            stage: BulkChange.stage(sequence: sequence + 1, part: 0),
+            cohort: cohort.number,
+            version: cohort.version,
             cause: cause,
-            toIn: target.members,
+            toIn: ChunkedBitmap(),
             toOut: toOut,
-            toUnknown: target.unknown
+            toUnknown: ChunkedBitmap()
         )
     }
 
     /// Commits a change of one cohort with the memberships that it moves: one by one where they are few, else staged.
     ///
-    /// - Parameter assignments: what the change refers to where it is `.assignmentsStaged`.
+    /// - Parameters:
+    ///   - memberships: the cohort's own, first, and those of the cohorts that depend on it.
+    ///   - assignments: what the change refers to where it is `.assignmentsStaged`.
     func commit(
         _ change: LogEntry.Change,
-        _ memberships: BulkChange,
+        _ memberships: [BulkChange],
         assignments: AssignmentChange? = nil,
         _ context: WriteContext
     ) throws(DomainError) -> CohortChangeResult {
+        let own = memberships[0]
+        let moving = memberships.filter { $0.count > 0 }
         var entry = entry(change, context)
         var loaded: [Ordinal: Loaded] = [:]
-        let isBulk = memberships.count > UInt64(configuration.bulkThreshold)
+        // All of them in one of the two ways: a record that an entry has changed takes in no bulk change of that entry.
+        let isBulk = moving.reduce(0) { $0 + $1.count } > UInt64(configuration.bulkThreshold)
         do throws(StoreError) {
             if let assignments { try shared.store.stage(assignments) }
             if isBulk {
-                try shared.store.stage(memberships)
-                entry.bulk = memberships.reference
-            } else if memberships.count > 0 {
-                entry.transitions = transitions(of: memberships)
+                try shared.store.stage(moving)
+                entry.bulks = moving.map(\.reference)
+            } else if !moving.isEmpty {
+                entry.transitions = moving.flatMap { transitions(of: $0) }
                 let ordinals = Set(entry.transitions.map(\.ordinal)).sorted()
                 loaded = try load(ordinals)
                 guard loaded.count == ordinals.count else {
@@ -191,10 +149,11 @@ extension Committer {
         } catch {
             throw answer(to: error)
         }
-        let left = entry.transitions.isEmpty && !isBulk ? 0 : leaving(memberships)
+        let left = leaving(own)
         try persist([row(entry)])
+        let bulks = isBulk ? moving : []
         var changes = changes(for: entry)
-        apply(entry, &changes, bulk: isBulk ? memberships : nil, assignments: assignments)
+        apply(entry, &changes, bulks: bulks, assignments: assignments)
         for (ordinal, var customer) in loaded {
             changes.closed += customer.closed
             for transition in entry.transitions where transition.ordinal == ordinal {
@@ -206,14 +165,14 @@ extension Committer {
             changes.customers.append((ordinal, .update(record: customer.record.encoded())))
         }
         publishCatalog()
-        publish([entry], changes, bulk: isBulk ? memberships : nil, assignments: assignments)
+        publish([entry], changes, bulks: bulks, assignments: assignments)
         return CohortChangeResult(
-            cohort: shared.view(of: catalog.cohorts[Int(memberships.cohort)]),
+            cohort: shared.view(of: catalog.cohorts[Int(own.cohort)]),
             sequence: sequence,
             changed: true,
-            entered: memberships.toIn.count,
+            entered: own.toIn.count,
             left: left,
-            newlyUnknown: memberships.toUnknown.count
+            newlyUnknown: own.toUnknown.count
         )
     }
 

@@ -9,10 +9,8 @@ extension Committer {
         catalog = CatalogState(stored)
         rules.declare(catalog.attributes)
         bulks = stored.bulks
-        for cohort in catalog.cohorts {
-            shared.index.add(cohort)
-            installRule(of: cohort)
-        }
+        for cohort in catalog.cohorts { shared.index.add(cohort) }
+        installRules()
         let known = catalog.cohorts.count
         try shared.store.scanAssignments { if Int($0.cohort) < known { shared.index.assign($0) } }
         try IndexLoader(store: shared.store, index: shared.index, threads: configuration.loadThreads)
@@ -88,17 +86,17 @@ extension Committer {
         }
         var working = try ReplayedCustomers(entries, self)
         for entry in entries {
-            let bulk: BulkChange? = if let reference = entry.bulk { try shared.store.loadBulk(reference) } else { nil }
+            let own = try entry.bulks.map { (reference) throws(StoreError) in try shared.store.loadBulk(reference) }
             let assignments: AssignmentChange? =
                 if case .assignmentsStaged(let reference) = entry.change {
                     try shared.store.loadAssignments(reference)
                 } else { nil }
-            apply(entry, &changes, bulk: bulk, assignments: assignments)
+            apply(entry, &changes, bulks: own, assignments: assignments)
             try working.apply(entry, bulks, &changes)
-            let prepared = bulk.map { shared.index.prepare($0) }
+            let prepared = own.map { shared.index.prepare($0) }
             let preparedAssignments = assignments.map { shared.index.prepare($0) }
             shared.index.lock.withWriteLock {
-                shared.index.apply(entry, bulk: prepared, assignments: preparedAssignments)
+                shared.index.apply(entry, bulks: prepared, assignments: preparedAssignments)
             }
             shared.index.maintain()
         }
@@ -207,7 +205,8 @@ private struct ReplayedCustomers {
         _ bulks: [AppliedBulk],
         _ changes: inout PendingChanges
     ) {
-        let earlier = bulks.last.map { $0.sequence < entry.sequence } ?? true ? bulks : Array(bulks.dropLast())
+        let own = bulks.reversed().prefix { $0.sequence >= entry.sequence }.count
+        let earlier = own == 0 ? bulks : Array(bulks.dropLast(own))
         for ordinal in ordinals {
             if let closed = customers[ordinal]?.record.fold(earlier, ordinal: ordinal) { changes.closed += closed }
         }

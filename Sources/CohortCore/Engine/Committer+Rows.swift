@@ -127,9 +127,12 @@ private struct RowGroup {
         }
         for attribute in accepted { record.set(attribute) }
         if let refusal = refusal(of: record) { return .failure(refusal) }
-        let transitions = transitions(of: record, ordinal, isNew: false) { rule in
-            changed.contains { rule.reads($0) }
-        }
+        let transitions =
+            changed.isEmpty
+            ? []
+            : transitions(of: record, ordinal, isNew: false) { rule in
+                changed.contains { rule.reads($0) }
+            }
         let change = CustomerChange(ordinal: ordinal, newID: nil, attributes: accepted)
         let result = append(.customerPut(change), transitions, to: &record, .updated, context)
         working[ordinal]?.record = record
@@ -166,7 +169,8 @@ private struct RowGroup {
         return .success(result)
     }
 
-    /// How memberships change when the rules that `concerns` picks are run over the record.
+    /// How memberships change when the rules that `concerns` picks are run over the record, and after them those that read
+    /// a cohort in which the customer's membership has changed by it.
     private func transitions(
         of record: CustomerRecord,
         _ ordinal: Ordinal,
@@ -175,7 +179,14 @@ private struct RowGroup {
     ) -> [Transition] {
         var result: [Transition] = []
         var isLoaded = false
-        for rule in committer.rules.active where concerns(rule) {
+        for rule in committer.rules.active {
+            var cause = TransitionCause.attribute
+            if !concerns(rule) {
+                guard rule.hasReferences, result.contains(where: { rule.references.contains($0.cohort) }) else {
+                    continue
+                }
+                cause = .cohort
+            }
             // An override decides before the rule, and attributes do not change it.
             if !isNew, committer.override(of: ordinal, in: rule.cohort) != nil { continue }
             if !isLoaded {
@@ -183,7 +194,9 @@ private struct RowGroup {
                 isLoaded = true
             }
             let from = isNew ? .out : record.membership(in: rule.cohort)
-            let to = committer.classifier.evaluate(rule)
+            let to = committer.classifier.evaluate(rule) { cohort in
+                result.first { $0.cohort == cohort }?.to ?? (isNew ? .out : record.membership(in: cohort))
+            }
             guard from != to else { continue }
             result.append(
                 Transition(
@@ -192,7 +205,7 @@ private struct RowGroup {
                     from: from,
                     to: to,
                     version: rule.version,
-                    cause: .attribute
+                    cause: cause
                 )
             )
         }
@@ -356,6 +369,11 @@ extension CustomerRecord {
 
 extension Committer {
     func ordinal(of id: [UInt8]) -> Ordinal? { id.withUnsafeBytes { shared.index.customers.ordinal(of: $0) } }
+
+    /// What the customer is in a cohort, as reads see it.
+    func membership(of ordinal: Ordinal, in cohort: CohortNumber) -> Membership {
+        shared.index.bitmaps[Int(cohort)].membership(of: ordinal)
+    }
 
     /// What an override makes of the customer; `nil` without one.
     func override(of ordinal: Ordinal, in cohort: CohortNumber) -> Membership? {

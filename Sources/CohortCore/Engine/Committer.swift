@@ -159,12 +159,12 @@ final class Committer: @unchecked Sendable {
     func publish(
         _ entries: [LogEntry],
         _ changes: PendingChanges,
-        bulk: BulkChange? = nil,
+        bulks: [BulkChange] = [],
         assignments: AssignmentChange? = nil
     ) {
         guard let last = entries.last else { return }
         shared.pending.add(changes)
-        let prepared = bulk.map { shared.index.prepare($0) }
+        let prepared = bulks.map { shared.index.prepare($0) }
         let preparedAssignments = assignments.map { shared.index.prepare($0) }
         var start = 0
         while start < entries.count {
@@ -172,7 +172,7 @@ final class Committer: @unchecked Sendable {
             let end = min(start + min(configuration.publishSlice, 256), entries.count)
             shared.index.lock.withWriteLock {
                 for i in start..<end {
-                    shared.index.apply(entries[i], bulk: prepared, assignments: preparedAssignments)
+                    shared.index.apply(entries[i], bulks: prepared, assignments: preparedAssignments)
                 }
             }
             start = end

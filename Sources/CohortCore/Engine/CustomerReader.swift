@@ -42,7 +42,9 @@ struct CustomerReader: Sendable {
             }
             let classifier = Classifier()
             classifier.load(record.attributes, slots: published.catalog.attributes.count)
-            return .found(since: open.time, detail: classifier.failure(of: rule) ?? "")
+            // The record says as well what the customer was in other cohorts at that sequence.
+            let failure = classifier.failure(of: rule) { record.membership(in: $0) }
+            return .found(since: open.time, detail: failure ?? "")
         }
     }
 

@@ -116,15 +116,14 @@ extension Engine {
         guard let found = id.withUTF8({ shared.index.snapshot(cohort: UnsafeRawBufferPointer($0), state) }) else {
             throw notFound(cohort)
         }
-        let start =
-            cursor.isEmpty ? 0 : try MemberCursor(cursor).start(cohort: found.number, state: state, in: found.sequence)
+        let subject = MemberCursor.Subject.cohort(found.number, state)
+        let start = cursor.isEmpty ? 0 : try MemberCursor(cursor).start(of: subject, in: found.sequence)
         return MemberSnapshot(
             shared: shared,
             bitmap: found.bitmap,
             sequence: found.sequence,
             version: found.version,
-            cohort: found.number,
-            state: state,
+            subject: subject,
             start: start
         )
     }

@@ -15,6 +15,8 @@ package struct EngineConfiguration: Sendable {
     package var maximumAttributes = 1_024
     /// Cohorts that can be created, archived ones included.
     package var maximumCohorts = 1_000
+    /// References that follow each other where rules read cohorts whose rules read cohorts.
+    package var maximumCohortDepth = 8
     /// Bytes of a cohort's description.
     package var maximumDescriptionBytes = 1_024
     /// Ids in one change of overrides or of a list, and in one part of an upload.
@@ -84,6 +86,12 @@ package struct EngineConfiguration: Sendable {
     package var maximumSequenceWait: Duration = .seconds(1)
     /// Ids in one page of members.
     package var maximumPageSize = 10_000
+    /// Bytes of an expression over cohorts.
+    package var maximumExpressionBytes = 4_096
+    /// Different cohorts in one expression: the bitmaps of all are copied.
+    package var maximumExpressionCohorts = 64
+    /// Nesting of parentheses and `not` in an expression.
+    package var maximumExpressionNesting = 64
     /// Threads that read the store for callers.
     package var readThreads = 2
 

@@ -7,6 +7,11 @@ struct IndexLoader {
     let index: MembershipIndex
     let threads: Int
 
+    private struct Part {
+        let known = ChunkedBitmap()
+        let cohorts: [MembershipIndex.CohortBitmaps]
+    }
+
     /// What one thread found; merged under a lock, as the bitmaps' counts are shared.
     private final class Parts: @unchecked Sendable {
         // Unchecked: guarded by `lock`.
@@ -16,9 +21,10 @@ struct IndexLoader {
 
         init(_ index: MembershipIndex) { self.index = index }
 
-        func merge(_ part: [MembershipIndex.CohortBitmaps]) {
+        func merge(_ part: Part) {
             lock.withLock { _ in
-                for (own, found) in zip(index.bitmaps, part) {
+                index.known.formUnion(part.known)
+                for (own, found) in zip(index.bitmaps, part.cohorts) {
                     own.members.formUnion(found.members)
                     own.unknown.formUnion(found.unknown)
                 }
@@ -61,11 +67,13 @@ struct IndexLoader {
     private func scan(
         _ range: ClosedRange<Ordinal>,
         _ bulks: [AppliedBulk]
-    ) throws(StoreError) -> [MembershipIndex.CohortBitmaps] {
-        let part = index.bitmaps.map { _ in MembershipIndex.CohortBitmaps() }
+    ) throws(StoreError) -> Part {
+        let found = Part(cohorts: index.bitmaps.map { _ in MembershipIndex.CohortBitmaps() })
+        let part = found.cohorts
         let lastBulk = bulks.last?.sequence ?? 0
         try store.scanCustomers(range) { (ordinal, id, record) throws(StoreError) in
             index.customers.arena.append(id, at: ordinal)
+            found.known.insert(ordinal)
             do throws(CodecError) {
                 var outOfRange = false
                 let sequence = try CustomerRecord.scanMemberships(of: record) { cohort, membership in
@@ -83,6 +91,6 @@ struct IndexLoader {
                 throw .corrupt("the record of customer \(ordinal) cannot be read: \(error.message)")
             }
         }
-        return part
+        return found
     }
 }

@@ -1,12 +1,12 @@
 import Synchronization
 
-/// The members of a cohort at one sequence, handed out in pages in order of ordinal.
+/// The members of a cohort, or of a combination of cohorts, at one sequence, handed out in pages in order of ordinal.
 package final class MemberSnapshot: @unchecked Sendable {
     // Unchecked: the bitmap is a copy that nobody changes; what changes is behind a lock.
 
     /// The sequence at which the pages hold.
     package let sequence: UInt64
-    /// The version that the cohort had at that sequence.
+    /// The version that the cohort had at that sequence; 0 for a combination.
     package let cohortVersion: UInt32
     /// How many there are in the snapshot, those before the cursor included. Customers erased since are left out of the
     /// pages.
@@ -14,8 +14,7 @@ package final class MemberSnapshot: @unchecked Sendable {
 
     private let shared: EngineShared
     private let bitmap: ChunkedBitmap
-    private let cohort: CohortNumber
-    private let state: Membership
+    private let subject: MemberCursor.Subject
     /// The ordinal that the next page starts at; beyond all ordinals at the end.
     private let next: Mutex<UInt64>
 
@@ -24,16 +23,14 @@ package final class MemberSnapshot: @unchecked Sendable {
         bitmap: ChunkedBitmap,
         sequence: UInt64,
         version: UInt32,
-        cohort: CohortNumber,
-        state: Membership,
+        subject: MemberCursor.Subject,
         start: UInt64
     ) {
         self.shared = shared
         self.bitmap = bitmap
         self.sequence = sequence
         cohortVersion = version
-        self.cohort = cohort
-        self.state = state
+        self.subject = subject
         total = bitmap.count
         next = Mutex(start)
     }
@@ -60,22 +57,30 @@ package final class MemberSnapshot: @unchecked Sendable {
 
     /// Where the last page ended, for a later snapshot to go on behind it; opaque, at most 32 bytes.
     package var cursor: [UInt8] {
-        MemberCursor(cohort: cohort, state: state, next: next.withLock { $0 }, sequence: sequence).encoded
+        MemberCursor(subject: subject, next: next.withLock { $0 }, sequence: sequence).encoded
     }
 }
 
-/// A place in the members of a cohort.
+/// A place in the members of a cohort or of a combination.
 struct MemberCursor {
-    private static let format: UInt8 = 1
+    /// What is listed. Raw values of `Form` are in cursors that callers keep.
+    enum Subject: Sendable, Hashable {
+        case cohort(CohortNumber, Membership)
+        /// By a digest of the expression.
+        case combination(UInt32)
+    }
 
-    var cohort: CohortNumber
-    var state: Membership
+    private enum Form: UInt8 {
+        case cohort = 1
+        case combination = 2
+    }
+
+    var subject: Subject
     var next: UInt64
     var sequence: UInt64
 
-    init(cohort: CohortNumber, state: Membership, next: UInt64, sequence: UInt64) {
-        self.cohort = cohort
-        self.state = state
+    init(subject: Subject, next: UInt64, sequence: UInt64) {
+        self.subject = subject
         self.next = next
         self.sequence = sequence
     }
@@ -84,15 +89,16 @@ struct MemberCursor {
         let decoded = bytes.withUnsafeBytes { bytes in
             Result { () throws(CodecError) in
                 var reader = ByteReader(bytes)
-                guard try reader.byte() == Self.format else { throw CodecError("unknown format") }
-                let cohort = try reader.varint32()
-                guard let state = Membership(rawValue: try reader.byte()) else { throw CodecError("unknown state") }
-                let cursor = MemberCursor(
-                    cohort: cohort,
-                    state: state,
-                    next: try reader.varint(),
-                    sequence: try reader.varint()
-                )
+                let subject: Subject
+                switch Form(rawValue: try reader.byte()) {
+                case .cohort:
+                    let cohort = try reader.varint32()
+                    guard let state = Membership(rawValue: try reader.byte()) else { throw CodecError("unknown state") }
+                    subject = .cohort(cohort, state)
+                case .combination: subject = .combination(try reader.varint32())
+                case nil: throw CodecError("unknown format")
+                }
+                let cursor = MemberCursor(subject: subject, next: try reader.varint(), sequence: try reader.varint())
                 try reader.expectEnd()
                 return cursor
             }
@@ -105,18 +111,24 @@ struct MemberCursor {
 
     var encoded: [UInt8] {
         var writer = ByteWriter(reserving: 32)
-        writer.byte(Self.format)
-        writer.varint(cohort)
-        writer.byte(state.rawValue)
+        switch subject {
+        case .cohort(let cohort, let state):
+            writer.byte(Form.cohort.rawValue)
+            writer.varint(cohort)
+            writer.byte(state.rawValue)
+        case .combination(let digest):
+            writer.byte(Form.combination.rawValue)
+            writer.varint(digest)
+        }
         writer.varint(next)
         writer.varint(sequence)
         return writer.finish()
     }
 
     /// The ordinal to go on at, if the cursor belongs to these members.
-    func start(cohort: CohortNumber, state: Membership, in current: UInt64) throws(DomainError) -> UInt64 {
-        guard cohort == self.cohort, state == self.state else {
-            throw .invalid("cursor", "is of another cohort or state; start again without")
+    func start(of subject: Subject, in current: UInt64) throws(DomainError) -> UInt64 {
+        guard subject == self.subject else {
+            throw .invalid("cursor", "is of another cohort, state or expression; start again without")
         }
         guard sequence <= current else {
             throw .invalid("cursor", "is of a later sequence than this server holds; start again without")

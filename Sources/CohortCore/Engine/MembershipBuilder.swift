@@ -1,6 +1,7 @@
 import Synchronization
 
-/// Runs one rule over every customer: those of the tables, and those that the tables do not hold yet.
+/// Carries a derivation out over every customer it can concern: those of the tables, and those that the tables do not hold
+/// yet.
 struct MembershipBuilder {
     let store: any Store
     /// Taken before the tables are read: what is here is newer than what is there.
@@ -9,60 +10,44 @@ struct MembershipBuilder {
     /// How many attributes are declared.
     let slots: Int
     let threads: Int
-    /// The customers that the rule is run over; everyone without.
-    var only: FixedBitmap?
-
-    /// What the rule says, without overrides.
-    struct Result {
-        var members = ChunkedBitmap()
-        var unknown = ChunkedBitmap()
-
-        func add(_ ordinal: Ordinal, _ membership: Membership) {
-            switch membership {
-            case .in: members.insert(ordinal)
-            case .unknown: unknown.insert(ordinal)
-            case .out: break
-            }
-        }
-    }
-
     private final class Shared: @unchecked Sendable {
         // Unchecked: guarded by `lock`.
         private let lock = Mutex(())
-        private let result = Result()
+        private let result: [Moves]
         private var failure: StoreError?
 
-        func merge(_ part: Result) {
+        init(steps: Int) { result = (0..<steps).map { _ in Moves() } }
+
+        func merge(_ part: [Moves]) {
             lock.withLock { _ in
-                result.members.formUnion(part.members)
-                result.unknown.formUnion(part.unknown)
+                for (own, found) in zip(result, part) { own.formUnion(found) }
             }
         }
 
         func fail(_ error: StoreError) { lock.withLock { _ in failure = failure ?? error } }
 
-        func take() throws(StoreError) -> Result {
+        func take() throws(StoreError) -> [Moves] {
             if let failure { throw failure }
             return result
         }
     }
 
-    func build(_ rule: CompiledRule) throws(StoreError) -> Result {
-        let shared = Shared()
-        let waiting = Result()
-        let classifier = Classifier()
+    /// - Returns: by step of the derivation, who becomes what.
+    func build(_ derivation: Derivation) throws(StoreError) -> [Moves] {
+        let shared = Shared(steps: derivation.steps.count)
+        let waiting = Deriver(derivation, slots: slots)
         for (ordinal, lookup) in pending {
-            guard case .record(let bytes) = lookup, concerns(ordinal) else { continue }
+            guard case .record(let bytes) = lookup else { continue }
             try bytes.withUnsafeRecord { (bytes) throws(StoreError) in
-                waiting.add(ordinal, try Self.classify(bytes, ordinal, rule, classifier, slots))
+                try Self.derive(bytes, ordinal, derivation, waiting)
             }
         }
-        shared.merge(waiting)
+        shared.merge(waiting.moves)
         let ranges = OrdinalRanges.split(nextOrdinal, parts: threads * 4)
         guard !ranges.isEmpty else { return try shared.take() }
         Worker.perform(iterations: ranges.count, threads: threads) { i in
             do throws(StoreError) {
-                shared.merge(try scan(ranges[i], rule))
+                shared.merge(try scan(ranges[i], derivation))
             } catch {
                 shared.fail(error)
             }
@@ -70,38 +55,28 @@ struct MembershipBuilder {
         return try shared.take()
     }
 
-    private func concerns(_ ordinal: Ordinal) -> Bool { only?.bitmap.contains(ordinal) ?? true }
-
-    private func scan(_ range: ClosedRange<Ordinal>, _ rule: CompiledRule) throws(StoreError) -> Result {
-        let part = Result()
-        let classifier = Classifier()
-        if let only {
-            var hasMember = false
-            only.bitmap.forEach(from: range.lowerBound) {
-                hasMember = $0 <= range.upperBound
-                return false
-            }
-            guard hasMember else { return part }
-        }
+    private func scan(_ range: ClosedRange<Ordinal>, _ derivation: Derivation) throws(StoreError) -> [Moves] {
+        let deriver = Deriver(derivation, slots: slots)
         try store.scanCustomers(range) { (ordinal, _, record) throws(StoreError) in
-            guard concerns(ordinal), pending[ordinal] == nil else { return }
-            part.add(ordinal, try Self.classify(record, ordinal, rule, classifier, slots))
+            guard pending[ordinal] == nil else { return }
+            try Self.derive(record, ordinal, derivation, deriver)
         }
-        return part
+        return deriver.moves
     }
 
-    private static func classify(
+    private static func derive(
         _ record: UnsafeRawBufferPointer,
         _ ordinal: Ordinal,
-        _ rule: CompiledRule,
-        _ classifier: Classifier,
-        _ slots: Int
-    ) throws(StoreError) -> Membership {
-        do throws(CodecError) {
-            classifier.load(try CustomerRecord.attributes(of: record), slots: slots)
-            return classifier.evaluate(rule)
-        } catch {
-            throw .corrupt("the record of customer \(ordinal) cannot be read: \(error.message)")
+        _ derivation: Derivation,
+        _ deriver: Deriver
+    ) throws(StoreError) {
+        if let concerned = derivation.concerned, !concerned.contains(ordinal) { return }
+        try deriver.derive(ordinal) { () throws(StoreError) in
+            do throws(CodecError) {
+                return try CustomerRecord.attributes(of: record)
+            } catch {
+                throw .corrupt("the record of customer \(ordinal) cannot be read: \(error.message)")
+            }
         }
     }
 }

@@ -2,12 +2,18 @@ import CEL
 import Synchronization
 
 /// A rule of one version of a cohort, ready to run.
-struct CompiledRule: Sendable {
+final class CompiledRule: Sendable {
     let cohort: CohortNumber
     let version: UInt32
     let program: Program
     /// What evaluating it was seen to cost.
     let costs = RuleCosts()
+    /// The cohorts that the rule reads by `in_cohort`, ascending.
+    let references: [CohortNumber]
+    /// Whether the rule reads other cohorts.
+    let hasReferences: Bool
+    /// Whether the rule reads attributes.
+    let readsAttributes: Bool
     /// One bit for each attribute slot that the rule reads.
     private let reads: [UInt64]
 
@@ -15,6 +21,9 @@ struct CompiledRule: Sendable {
         self.cohort = cohort
         self.version = version
         self.program = program
+        references = Set(program.lookups.map { CohortNumber($0.number) }).sorted()
+        hasReferences = !references.isEmpty
+        readsAttributes = !program.slots.isEmpty
         var reads: [UInt64] = []
         for slot in program.slots {
             while reads.count <= slot >> 6 { reads.append(0) }
@@ -50,7 +59,7 @@ struct RuleSet: Sendable {
     private var environment: Environment
     /// By cohort number; `nil` for lists and archived cohorts.
     private(set) var rules: [CompiledRule?] = []
-    /// Those that there are, in order of number.
+    /// Those that there are, each after those that it reads, else in order of number.
     private(set) var active: [CompiledRule] = []
 
     init() { environment = Self.environment(of: []) }
@@ -59,13 +68,20 @@ struct RuleSet: Sendable {
     mutating func declare(_ attributes: [AttributeDeclaration]) { environment = Self.environment(of: attributes) }
 
     /// Compiles `source` as the rule of a version of a cohort.
+    ///
+    /// - Parameter catalog: the cohorts that the rule may read.
     func compile(
         _ source: String,
         cohort: CohortRecord,
-        version: UInt32
+        version: UInt32,
+        _ catalog: CatalogState
     ) throws(DomainError) -> CompiledRule {
         do throws(CompilationError) {
-            return CompiledRule(cohort: cohort.number, version: version, program: try environment.compile(source))
+            let program = try environment.compile(source) { (_, id) throws(LookupRefusal) in
+                // Itself is known to itself, so that the refusal can say what is wrong: a circle.
+                id == cohort.id ? Int(cohort.number) : Int(try catalog.referable(id))
+            }
+            return CompiledRule(cohort: cohort.number, version: version, program: program)
         } catch {
             let message = error.suggestion.map { "\(error.message); \($0)" } ?? error.message
             throw .ruleRejected(
@@ -83,7 +99,7 @@ struct RuleSet: Sendable {
     mutating func set(_ rule: CompiledRule?, for cohort: CohortNumber) {
         while rules.count <= Int(cohort) { rules.append(nil) }
         rules[Int(cohort)] = rule
-        active = rules.compactMap { $0 }
+        active = CohortDependencies(rules).ordered()
     }
 
     func rule(of cohort: CohortNumber) -> CompiledRule? {
@@ -92,13 +108,37 @@ struct RuleSet: Sendable {
 
     private static func environment(of attributes: [AttributeDeclaration]) -> Environment {
         let fields = attributes.map { RecordSchema.Field(name: $0.name, type: $0.type.celType) }
-        return Environment(record: RecordSchema(name: "Customer", fields: fields), named: "customer")
+        return Environment(
+            record: RecordSchema(name: "Customer", fields: fields),
+            named: "customer",
+            lookups: [LookupDeclaration(name: "in_cohort")]
+        )
+    }
+}
+
+extension CatalogState {
+    /// The number of a cohort that a rule refers to.
+    fileprivate func referable(_ id: String) throws(LookupRefusal) -> CohortNumber {
+        guard let number = numbers[id] else {
+            let shown = String(id.prefix(64))
+            let live = cohorts.lazy.filter { $0.state != .archived }.map(\.id)
+            throw LookupRefusal(
+                "there is no cohort '\(shown)'",
+                suggestion: NearestName.find(shown, among: live).map { "did you mean '\($0)'?" }
+            )
+        }
+        guard cohorts[Int(number)].state != .archived else {
+            throw LookupRefusal("cohort '\(id)' is archived", suggestion: "refer to one that serves")
+        }
+        return number
     }
 }
 
 /// Runs rules over customers: the one evaluator, for live writes, builds and explanations alike. One for each thread.
 final class Classifier {
     private var values: UnsafeMutableBufferPointer<Value>
+    /// By cohort number. What a rule does not read may be stale.
+    private var memberships: UnsafeMutableBufferPointer<LookupValue>
     /// Slots that are not absent.
     private var filled: [Int] = []
     /// Evaluations up to the next one whose cost is taken. A prime number apart, so that the sample does not fall in step
@@ -110,11 +150,14 @@ final class Classifier {
     init() {
         values = .allocate(capacity: 64)
         values.initialize(repeating: .absent)
+        memberships = .allocate(capacity: 64)
+        memberships.initialize(repeating: .unknown)
     }
 
     deinit {
         values.deinitialize()
         values.deallocate()
+        memberships.deallocate()
     }
 
     /// Takes the attributes of the customer that the next evaluations are about.
@@ -138,13 +181,18 @@ final class Classifier {
     }
 
     /// What the rule alone says of the customer.
-    func evaluate(_ rule: CompiledRule) -> Membership {
+    ///
+    /// - Parameter membership: what the customer is in the cohorts that the rule reads, overrides included.
+    @inline(__always)
+    func evaluate(_ rule: CompiledRule, membership: (CohortNumber) -> Membership) -> Membership {
+        if rule.hasReferences { read(rule.references, membership) }
+        let lookups = UnsafeBufferPointer(memberships)
         untilSample -= 1
         if untilSample == 0 {
             untilSample = Self.sampleDistance
-            rule.costs.add(rule.program.cost(UnsafeBufferPointer(values)))
+            rule.costs.add(rule.program.cost(UnsafeBufferPointer(values), lookups: lookups))
         }
-        return switch rule.program.evaluate(UnsafeBufferPointer(values)) {
+        return switch rule.program.evaluate(UnsafeBufferPointer(values), lookups: lookups) {
         case .match: .in
         case .noMatch: .out
         case .error: .unknown
@@ -152,9 +200,32 @@ final class Classifier {
     }
 
     /// Why the rule cannot be decided for the customer; `nil` if it can.
-    func failure(of rule: CompiledRule) -> String? {
-        guard case .error(let error) = rule.program.evaluate(UnsafeBufferPointer(values)) else { return nil }
+    func failure(of rule: CompiledRule, membership: (CohortNumber) -> Membership) -> String? {
+        read(rule.references, membership)
+        let lookups = UnsafeBufferPointer(memberships)
+        guard case .error(let error) = rule.program.evaluate(UnsafeBufferPointer(values), lookups: lookups) else {
+            return nil
+        }
         return error.description
+    }
+
+    private func read(_ cohorts: [CohortNumber], _ membership: (CohortNumber) -> Membership) {
+        if let last = cohorts.last, Int(last) >= memberships.count {
+            let larger = UnsafeMutableBufferPointer<LookupValue>.allocate(
+                capacity: max(Int(last) + 1, memberships.count * 2)
+            )
+            larger.initialize(repeating: .unknown)
+            memberships.deallocate()
+            memberships = larger
+        }
+        for cohort in cohorts {
+            memberships[Int(cohort)] =
+                switch membership(cohort) {
+                case .in: .yes
+                case .out: .no
+                case .unknown: .unknown
+                }
+        }
     }
 }
 

@@ -26,10 +26,3 @@ extension ChunkedBitmap {
     /// The chunks with members, in order.
     package var filledChunks: [Int] { (0..<chunkCapacity).filter { chunks[$0] != nil } }
 }
-
-/// A set of ordinals that nobody changes any more, and that threads may share for that.
-struct FixedBitmap: @unchecked Sendable {
-    let bitmap: ChunkedBitmap
-
-    init(_ bitmap: ChunkedBitmap) { self.bitmap = bitmap }
-}

@@ -200,7 +200,23 @@ package final class ChunkedBitmap {
 
     /// Drops all members of `other`.
     package func subtract(_ other: ChunkedBitmap) {
-        combine(other) { $0 & ~$1 }
+        combine(other, where: { self.hasMembers(inChunk: $0) }) { $0 & ~$1 }
+    }
+
+    /// Drops all that are not members of `other`.
+    package func formIntersection(_ other: ChunkedBitmap) {
+        for i in 0..<chunkCapacity where chunks[i] != nil {
+            if !other.hasMembers(inChunk: i) { clear(chunk: i) }
+        }
+        combine(other, where: { self.hasMembers(inChunk: $0) }) { $0 & $1 }
+    }
+
+    private func clear(chunk index: Int) {
+        chunks[index]?.deallocate()
+        chunks[index] = nil
+        allocatedChunks -= 1
+        count -= UInt64(populations[index])
+        populations[index] = 0
     }
 
     /// Members of both.
@@ -220,10 +236,16 @@ package final class ChunkedBitmap {
         return result
     }
 
-    private func combine(_ other: ChunkedBitmap, _ operation: (UInt64, UInt64) -> UInt64) {
+    /// - Parameter concerns: which chunks of `other` matter; for all others the operation must leave things as they are.
+    @inline(__always)
+    private func combine(
+        _ other: ChunkedBitmap,
+        where concerns: (Int) -> Bool = { _ in true },
+        _ operation: (UInt64, UInt64) -> UInt64
+    ) {
         reserve(ordinals: other.chunkCapacity * Self.chunkBits)
         for i in 0..<other.chunkCapacity {
-            guard let theirs = other.chunks[i] else { continue }
+            guard let theirs = other.chunks[i], concerns(i) else { continue }
             let ours = chunk(i)
             var population: UInt32 = 0
             for w in 0..<Self.chunkWords {

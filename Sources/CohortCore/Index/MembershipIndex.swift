@@ -83,11 +83,11 @@ final class MembershipIndex: @unchecked Sendable {
     let lock = StripedLock()
     let customers = IdentifierDirectory()
     private let cohortIDs = IdentifierDirectory()
+    /// Customers that have been seen and not erased.
+    let known = ChunkedBitmap()
     private let view: View
     private var capacity: Int
     private(set) var bitmaps: [CohortBitmaps] = []
-    /// Customers erased since the start; the committer's alone.
-    private(set) var erased = ChunkedBitmap()
 
     /// What reads go through: nothing in it is counted.
     private struct View {
@@ -135,9 +135,7 @@ final class MembershipIndex: @unchecked Sendable {
     /// Bytes held, and customers known.
     var size: (bytes: Int, customers: UInt64) {
         lock.withReadLock {
-            (
-                customers.bytes + cohortIDs.bytes + erased.bytes + bitmaps.reduce(0) { $0 + $1.bytes }, customers.count
-            )
+            (customers.bytes + cohortIDs.bytes + known.bytes + bitmaps.reduce(0) { $0 + $1.bytes }, customers.count)
         }
     }
 }
@@ -234,6 +232,15 @@ extension MembershipIndex {
         }
     }
 
+    /// The number of a cohort that exists and is not archived. Under a lock of the caller's.
+    func number(ofServing id: String) -> CohortNumber? {
+        var id = id
+        guard let number = id.withUTF8({ cohortIDs.ordinal(of: UnsafeRawBufferPointer($0)) }),
+            slots[Int(number)].state != .archived
+        else { return nil }
+        return number
+    }
+
     /// Appends the ids of those ordinals that have not been erased.
     func appendIDs(of ordinals: [Ordinal], to ids: inout [String]) {
         lock.withReadLock {
@@ -272,13 +279,16 @@ extension MembershipIndex {
 // MARK: - Writes: the committer's thread alone
 
 extension MembershipIndex {
-    /// Applies one entry. Readers must be out; the entry's bulk change, if any, has been prepared.
-    func apply(_ entry: LogEntry, bulk: PreparedBulk?, assignments prepared: PreparedAssignments? = nil) {
+    /// Applies one entry. Readers must be out; the entry's bulk changes, and the assignments it refers to, have been prepared.
+    func apply(_ entry: LogEntry, bulks: [PreparedBulk], assignments prepared: PreparedAssignments? = nil) {
         switch entry.change {
         case .attributeDeclared, .customerPutScrubbed:
             break
         case .customerPut(let put):
-            if let id = put.newID { id.withUnsafeBytes { customers.insert($0, ordinal: put.ordinal) } }
+            if let id = put.newID {
+                id.withUnsafeBytes { customers.insert($0, ordinal: put.ordinal) }
+                known.insert(put.ordinal)
+            }
         case .customerErased(let ordinal):
             for bitmaps in bitmaps {
                 for kind in AssignmentKind.allCases { bitmaps.assignments(kind).remove(ordinal) }
@@ -286,7 +296,7 @@ extension MembershipIndex {
                 bitmaps.set(ordinal, .out)
             }
             customers.remove(ordinal)
-            erased.insert(ordinal)
+            known.remove(ordinal)
         case .cohortCreated(let cohort):
             add(cohort)
         case .ruleUpdated(let cohort, let version, _):
@@ -302,7 +312,7 @@ extension MembershipIndex {
             refresh(reference.cohort)
         }
         for transition in entry.transitions { set(transition.ordinal, transition.cohort, transition.to) }
-        if let bulk {
+        for bulk in bulks {
             bitmaps[Int(bulk.cohort)].members = bulk.members
             bitmaps[Int(bulk.cohort)].unknown = bulk.unknown
             refresh(bulk.cohort)

@@ -101,8 +101,8 @@ package final class MemoryStore: Store {
         }
     }
 
-    package func stage(_ change: BulkChange) throws(StoreError) {
-        state.withLock { $0.staged[change.stage] = change }
+    package func stage(_ changes: [BulkChange]) throws(StoreError) {
+        state.withLock { for change in changes { $0.staged[change.stage] = change } }
     }
 
     package func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange {

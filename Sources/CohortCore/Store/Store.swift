@@ -40,8 +40,9 @@ package protocol Store: Sendable {
     /// Up to `limit` entries of the log from `sequence` on, in order.
     func readLog(from sequence: UInt64, limit: Int) throws(StoreError) -> [LogRow]
 
-    /// Keeps the sets of a bulk change durably, before the entry that refers to it. Replaces one of the same number.
-    func stage(_ change: BulkChange) throws(StoreError)
+    /// Keeps the sets of an entry's bulk changes durably, all or none, before the entry that refers to them. Replaces what
+    /// was staged for an entry of that sequence before and did not come to be.
+    func stage(_ changes: [BulkChange]) throws(StoreError)
 
     /// The staged or applied bulk change of this number.
     func loadBulk(_ reference: BulkReference) throws(StoreError) -> BulkChange

@@ -117,6 +117,22 @@ struct Setting: Sendable {
             "cohorts that can be created, archived ones included"
         ),
         Setting(
+            "limits.cohort.depth",
+            .whole(0...64, default: 8),
+            "references that follow each other where rules read other cohorts; 0 allows none"
+        ),
+        Setting("limits.expression.bytes", .whole(1...65_536, default: 4_096), "bytes of an expression over cohorts"),
+        Setting(
+            "limits.expression.cohorts",
+            .whole(1...1_000, default: 64),
+            "different cohorts in an expression, whose bitmaps are copied"
+        ),
+        Setting(
+            "limits.expression.nesting",
+            .whole(1...256, default: 64),
+            "nesting of parentheses and 'not' in an expression over cohorts"
+        ),
+        Setting(
             "limits.pending.bytes",
             .whole(1_048_576...8_589_934_592, default: 134_217_728),
             "records waiting for the store's tables"

@@ -18,7 +18,9 @@ struct RulesCommand: AsyncParsableCommand {
             discussion: """
                 The type of an attribute is read off its value: true, 42, 4.2, 2026-03-01T00:00:00Z, a;b (a list), or
                 else a text. NAME:TYPE=VALUE says the type, and NAME:TYPE alone declares an attribute that is absent.
-                daily_spend (double) and user_type (string) are always declared. Exit status: 0 the rule matches,
+                daily_spend (double) and user_type (string) are always declared. Of the cohorts that in_cohort() reads,
+                the customer is IN those given by --in, UNKNOWN in those given by --unknown, and OUT of all others: there
+                is no server to ask, nor one that knows which cohorts exist. Exit status: 0 the rule matches,
                 1 it does not or fails, 2 it does not compile.
                 """
         )
@@ -26,20 +28,75 @@ struct RulesCommand: AsyncParsableCommand {
         @Argument(help: "A CEL expression over customer.<attribute>.") var rule: String
         @Argument(help: ArgumentHelp("Attributes of the customer.", valueName: "name=value"))
         var attributes: [String] = []
+        @Option(name: .customLong("in"), help: "A cohort that the customer is IN; may be repeated.")
+        var memberOf: [String] = []
+        @Option(help: "A cohort in which the customer is UNKNOWN; may be repeated.") var unknown: [String] = []
 
         func run() throws {
             let record = try RuleRecord(attributes)
-            let environment = Environment(record: record.schema, named: "customer")
+            let cohorts = try RuleCohorts(memberOf: memberOf, unknown: unknown)
+            let environment = Environment(
+                record: record.schema,
+                named: "customer",
+                lookups: [LookupDeclaration(name: "in_cohort")]
+            )
             let program: Program
-            do { program = try environment.compile(rule) } catch {
+            do throws(CompilationError) {
+                program = try environment.compile(rule) { (_, id) throws(LookupRefusal) in try cohorts.number(of: id) }
+            } catch {
                 throw CommandFailure.usage("the rule does not compile\n\(error.rendered)")
             }
-            let explanation = program.explain(record.values)
+            let explanation = program.explain(record.values, lookups: cohorts.values)
             print(explanation.rendered)
+            if !program.lookups.isEmpty { print("takes the customer to be \(cohorts.text)") }
             print("reads \(program.attributes.joined(separator: ", ")); costs at most \(program.worstCaseCost) units")
             guard case .match = explanation.outcome else { throw ExitCode(1) }
         }
     }
+}
+
+/// What the command line says of a customer's cohorts. Each one that the rule reads gets a number.
+final class RuleCohorts {
+    private(set) var values: [LookupValue] = []
+    private var ids: [String] = []
+    private let given: [String: LookupValue]
+
+    /// - Throws: ``CommandFailure`` for what is no id, and for an id that is given both ways.
+    init(memberOf: [String], unknown: [String]) throws {
+        var given: [String: LookupValue] = [:]
+        for (ids, value, option) in [(memberOf, LookupValue.yes, "--in"), (unknown, .unknown, "--unknown")] {
+            for id in ids {
+                guard Self.isID(id) else {
+                    throw CommandFailure.usage("\(option) '\(id)' is no cohort id; ids are as HIGH_VALUE")
+                }
+                guard given.updateValue(value, forKey: id) ?? value == value else {
+                    throw CommandFailure.usage("'\(id)' is given by --in and by --unknown; give it once")
+                }
+            }
+        }
+        self.given = given
+    }
+
+    func number(of id: String) throws(LookupRefusal) -> Int {
+        guard Self.isID(id) else { throw LookupRefusal("'\(id)' is no cohort id", suggestion: "ids are as HIGH_VALUE") }
+        if let known = ids.firstIndex(of: id) { return known }
+        ids.append(id)
+        values.append(given[id] ?? .no)
+        return ids.count - 1
+    }
+
+    /// One word for each cohort that the rule reads.
+    var text: String {
+        zip(ids, values).map { id, value in
+            switch value {
+            case .yes: "IN \(id)"
+            case .no: "OUT of \(id)"
+            case .unknown: "UNKNOWN in \(id)"
+            }
+        }.joined(separator: ", ")
+    }
+
+    private static func isID(_ id: String) -> Bool { id.wholeMatch(of: /[A-Z][A-Z0-9_]{0,62}/) != nil }
 }
 
 /// A customer as the command line describes it.
