@@ -9,28 +9,29 @@ final class LogFile: Sendable {
 
     private let queue: DatabaseQueue
 
-    init(directory: String) throws(StoreError) {
+    init(directory: String, options: FileOptions = .init()) throws(StoreError) {
         do {
-            queue = try Self.open(directory)
+            queue = try Self.open(directory, options)
         } catch {
             throw StoreError(error, Self.name)
         }
     }
 
-    private static func open(_ directory: String) throws -> DatabaseQueue {
+    private static func open(_ directory: String, _ options: FileOptions) throws -> DatabaseQueue {
         var configuration = Configuration()
         configuration.label = "cohort-log"
         configuration.journalMode = .wal
         // A reader of the log, or a backup, may hold a lock for a moment.
-        configuration.busyMode = .timeout(5)
+        configuration.busyMode = .timeout(options.busySeconds)
+        configuration.prepareDatabase(PageChecks.prepare)
+        try PageChecks.require(directory, file: name)
         let queue = try DatabaseQueue(path: directory + "/" + name, configuration: configuration)
         try queue.writeWithoutTransaction { db in
-            try db.execute(sql: "PRAGMA synchronous = FULL")
-            // A checkpoint syncs the file: one for every 32 MiB of log, not for every 4.
-            try db.execute(sql: "PRAGMA wal_autocheckpoint = 8192")
+            try db.execute(sql: "PRAGMA synchronous = \(options.logSynchronous.rawValue)")
+            try db.execute(sql: "PRAGMA wal_autocheckpoint = \(options.logCheckpointPages)")
             try db.execute(sql: "PRAGMA cache_size = -8192")
             _ = try Int.fetchOne(db, sql: "PRAGMA journal_size_limit = \(64 << 20)")
-            guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2 else {
+            guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == options.logSynchronous.rawValue else {
                 throw StoreError.refused("\(name) cannot be opened with synchronous = FULL")
             }
             try db.inTransaction(.immediate) {
