@@ -69,10 +69,11 @@ let package = Package(
         ),
         .target(name: "CPrefetch"),
         .target(name: "CohortCore", dependencies: ["CEL", "CPrefetch"], swiftSettings: settings),
+        .target(name: "CohortPageChecks", linkerSettings: [.linkedLibrary("sqlite3")]),
         .target(
             name: "CohortSQLite",
             dependencies: [
-                "CohortCore", .product(name: "GRDB", package: "GRDB.swift"),
+                "CohortCore", "CohortPageChecks", .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ],
             swiftSettings: settings
@@ -163,10 +164,24 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "CohortCoreTests", dependencies: ["CEL", "CohortCore"], swiftSettings: settings),
+        .target(name: "PowerLossVFS", path: "Tests/PowerLossVFS", linkerSettings: [.linkedLibrary("sqlite3")]),
+        .target(
+            name: "CrashTesting",
+            dependencies: ["CohortCore"],
+            path: "Tests/CrashTesting",
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "cohort-crash-worker",
+            dependencies: ["CohortCore", "CohortSQLite", "CrashTesting"],
+            path: "Tests/CrashWorker",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "CohortSQLiteTests",
             dependencies: [
-                "CEL", "CohortCore", "CohortSQLite", .product(name: "GRDB", package: "GRDB.swift"),
+                "CEL", "CohortCore", "CohortPageChecks", "CohortSQLite", "CrashTesting", "PowerLossVFS",
+                "cohort-crash-worker", .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: settings
         ),

@@ -9,7 +9,9 @@ final class DirectoryLock: Sendable {
     init(directory: String) throws(StoreError) {
         let path = directory + "/lock"
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw .failed("\(path) cannot be opened: \(Self.reason())") }
+        guard descriptor >= 0 else {
+            throw .failed("\(path) cannot be opened: \(Self.reason()). \(StoreError.permission)")
+        }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             let code = errno
             var holder = [UInt8](repeating: 0, count: 32)

@@ -92,7 +92,7 @@ extension LogFile {
 
     /// Moves everything out of the write-ahead log and empties it; `false` while somebody reads what it holds.
     func truncateWriteAheadLog() throws(StoreError) -> Bool {
-        try access { try $0.truncateWriteAheadLog(usualTimeout: Self.busyTimeout) }
+        try access { try $0.truncateWriteAheadLog(usualTimeout: busySeconds) }
     }
 
     private func transaction<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
@@ -112,9 +112,9 @@ extension Database {
     /// `false` while somebody reads what the write-ahead log holds.
     ///
     /// - Parameter usualTimeout: seconds that this connection waits for locks else; here it holds writers up meanwhile.
-    func truncateWriteAheadLog(usualTimeout: Int) throws -> Bool {
+    func truncateWriteAheadLog(usualTimeout: Double) throws -> Bool {
         _ = try Int.fetchOne(self, sql: "PRAGMA busy_timeout = 50")
-        defer { _ = try? Int.fetchOne(self, sql: "PRAGMA busy_timeout = \(usualTimeout * 1_000)") }
+        defer { _ = try? Int.fetchOne(self, sql: "PRAGMA busy_timeout = \(Int(usualTimeout * 1_000))") }
         do {
             // Most of it beside the readers, and then the rest.
             _ = try Row.fetchOne(self, sql: "PRAGMA wal_checkpoint(PASSIVE)")

@@ -1,46 +1,53 @@
 import CohortCore
 import Foundation
 import GRDB
+import Synchronization
 
 /// The change log: `log.db`. A COMMIT here is what acknowledges a write, so it is the one file with
 /// `synchronous = FULL`.
 final class LogFile: Sendable {
     static let name = "log.db"
 
-    /// Seconds that a connection waits for a lock: a reader of the log, or a backup, may hold one for a moment.
-    static let busyTimeout = 5
-
     private let queue: DatabaseQueue
     /// Reading goes on beside a commit, and a commit beside reading.
     private let reader: DatabaseQueue
+    /// Seconds that a connection waits for a lock.
+    let busySeconds: Double
+    /// Who reads or writes holds one of these: a log that failed is closed and opened anew while others may be at work, and
+    /// a connection must not be used once it is closed.
+    private let (reading, writing) = (NSLock(), NSLock())
+    private let isClosed = Atomic<Bool>(false)
 
-    init(directory: String) throws(StoreError) {
+    init(directory: String, options: FileOptions = .init()) throws(StoreError) {
         do {
-            queue = try Self.open(directory)
-            reader = try Self.openReader(directory)
+            queue = try Self.open(directory, options)
+            reader = try Self.openReader(directory, options)
+            busySeconds = options.busySeconds
         } catch {
             throw StoreError(error, Self.name)
         }
     }
 
-    private static func open(_ directory: String) throws -> DatabaseQueue {
+    private static func open(_ directory: String, _ options: FileOptions) throws -> DatabaseQueue {
         var configuration = Configuration()
         configuration.label = "cohort-log"
         configuration.journalMode = .wal
-        configuration.busyMode = .timeout(TimeInterval(busyTimeout))
+        // A reader of the log, or a backup, may hold a lock for a moment.
+        configuration.busyMode = .timeout(options.busySeconds)
         configuration.prepareDatabase { db in
+            try PageChecks.prepare(db)
             // Heeded only before the file has its first page.
             try db.execute(sql: "PRAGMA auto_vacuum = INCREMENTAL")
             _ = try Int.fetchOne(db, sql: "PRAGMA secure_delete = ON")
         }
+        try PageChecks.require(directory, file: name)
         let queue = try DatabaseQueue(path: directory + "/" + name, configuration: configuration)
         try queue.writeWithoutTransaction { db in
-            try db.execute(sql: "PRAGMA synchronous = FULL")
-            // A checkpoint syncs the file: one for every 32 MiB of log, not for every 4.
-            try db.execute(sql: "PRAGMA wal_autocheckpoint = 8192")
+            try db.execute(sql: "PRAGMA synchronous = \(options.logSynchronous.rawValue)")
+            try db.execute(sql: "PRAGMA wal_autocheckpoint = \(options.logCheckpointPages)")
             try db.execute(sql: "PRAGMA cache_size = -8192")
             _ = try Int.fetchOne(db, sql: "PRAGMA journal_size_limit = \(64 << 20)")
-            guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2 else {
+            guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == options.logSynchronous.rawValue else {
                 throw StoreError.refused("\(name) cannot be opened with synchronous = FULL")
             }
             try db.inTransaction(.immediate) {
@@ -51,11 +58,11 @@ final class LogFile: Sendable {
         return queue
     }
 
-    private static func openReader(_ directory: String) throws -> DatabaseQueue {
+    private static func openReader(_ directory: String, _ options: FileOptions) throws -> DatabaseQueue {
         var configuration = Configuration()
         configuration.label = "cohort-log-reader"
         configuration.readonly = true
-        configuration.busyMode = .timeout(TimeInterval(busyTimeout))
+        configuration.busyMode = .timeout(options.busySeconds)
         return try DatabaseQueue(path: directory + "/" + name, configuration: configuration)
     }
 
@@ -134,11 +141,15 @@ final class LogFile: Sendable {
 
     /// The writing connection last: it empties the write-ahead log.
     func close() {
-        try? reader.close()
-        try? queue.close()
+        isClosed.store(true, ordering: .releasing)
+        reading.withLock { try? reader.close() }
+        writing.withLock { try? queue.close() }
     }
 
     func readOnly<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
+        reading.lock()
+        defer { reading.unlock() }
+        try requireOpen()
         do {
             return try reader.read(body)
         } catch {
@@ -147,10 +158,17 @@ final class LogFile: Sendable {
     }
 
     func access<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
+        writing.lock()
+        defer { writing.unlock() }
+        try requireOpen()
         do {
             return try queue.writeWithoutTransaction(body)
         } catch {
             throw StoreError(error, Self.name)
         }
+    }
+
+    private func requireOpen() throws(StoreError) {
+        if isClosed.load(ordering: .acquiring) { throw .failed("\(Self.name) is being opened anew") }
     }
 }

@@ -62,20 +62,3 @@ struct RawStatement {
         )
     }
 }
-
-extension StoreError {
-    /// What a call of the database failed with, in the store's terms.
-    init(_ error: any Error, _ file: String) {
-        if let error = error as? StoreError {
-            self = error
-        } else if let error = error as? DatabaseError {
-            let message = "\(file): \(error.message ?? "error") (SQLite \(error.extendedResultCode.rawValue))"
-            switch error.resultCode {
-            case .SQLITE_CORRUPT, .SQLITE_NOTADB: self = .corrupt(message)
-            default: self = .failed(message)
-            }
-        } else {
-            self = .failed("\(file): \(error)")
-        }
-    }
-}

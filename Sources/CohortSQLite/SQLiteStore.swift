@@ -15,6 +15,7 @@ package final class SQLiteStore: Store {
     let directory: String
     private let cacheBytes: Int
     private let readers: Int
+    private let options: FileOptions
     private let parts = Mutex<Parts?>(nil)
     /// Up to here the tables survive a power failure; what `secureTables` last returned.
     let secured = Mutex<UInt64>(0)
@@ -23,31 +24,30 @@ package final class SQLiteStore: Store {
     ///   - directory: made, readable by its owner alone, if it is not there.
     ///   - cacheBytes: page cache for writing the tables, in bytes.
     ///   - readers: how many threads may read the tables at once.
-    package init(directory: String, cacheBytes: Int = 64 << 20, readers: Int = 6) {
+    package convenience init(directory: String, cacheBytes: Int = 64 << 20, readers: Int = 6) {
+        self.init(directory: directory, cacheBytes: cacheBytes, readers: readers, options: FileOptions())
+    }
+
+    init(directory: String, cacheBytes: Int = 64 << 20, readers: Int = 6, options: FileOptions) {
         self.directory = directory
         self.cacheBytes = cacheBytes
         self.readers = readers
+        self.options = options
     }
 
     package func open() throws(StoreError) -> StoreSummary {
         guard parts.withLock({ $0 == nil }) else { throw .refused("\(directory) is open already") }
-        do {
-            try FileManager.default.createDirectory(
-                atPath: directory,
-                withIntermediateDirectories: true,
-                attributes: [.posixPermissions: 0o700]
-            )
-        } catch {
-            throw .failed("\(directory) cannot be made: \(error.localizedDescription)")
-        }
+        try DataDirectory.make(directory)
+        try PageChecks.install()
         let lock = try DirectoryLock(directory: directory)
         do throws(StoreError) {
-            let log = try LogFile(directory: directory)
-            let tables = try TablesFile(directory: directory, cacheBytes: cacheBytes, readers: readers)
+            let log = try LogFile(directory: directory, options: options)
+            let tables = try openTables(log)
             let parts = Parts(lock: lock, log: log, tables: tables)
             do throws(StoreError) {
                 let id = try agreeOnID(parts)
                 let summary = try summarize(parts, id)
+                try DataDirectory.sync(directory)
                 self.parts.withLock { $0 = parts }
                 return summary
             } catch {
@@ -57,6 +57,15 @@ package final class SQLiteStore: Store {
             }
         } catch {
             lock.release()
+            throw error
+        }
+    }
+
+    private func openTables(_ log: LogFile) throws(StoreError) -> TablesFile {
+        do throws(StoreError) {
+            return try TablesFile(directory: directory, cacheBytes: cacheBytes, readers: readers, options: options)
+        } catch {
+            log.close()
             throw error
         }
     }
@@ -117,7 +126,7 @@ package final class SQLiteStore: Store {
     package func recoverLog() throws(StoreError) -> UInt64 {
         let old = try opened()
         old.log.close()
-        let log = try LogFile(directory: directory)
+        let log = try LogFile(directory: directory, options: options)
         parts.withLock { $0?.log = log }
         try log.secure()
         return try log.bounds().last

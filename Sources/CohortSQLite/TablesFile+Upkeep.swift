@@ -144,7 +144,7 @@ extension TablesFile {
     /// As `LogFile.truncateWriteAheadLog`.
     func truncateWriteAheadLog() throws(StoreError) -> Bool {
         do {
-            return try pool.writeWithoutTransaction { try $0.truncateWriteAheadLog(usualTimeout: Self.busyTimeout) }
+            return try pool.writeWithoutTransaction { try $0.truncateWriteAheadLog(usualTimeout: busySeconds) }
         } catch {
             throw StoreError(error, Self.name)
         }

@@ -8,26 +8,29 @@ final class TablesFile: Sendable {
     static let name = "cohort.db"
 
     /// Seconds that a connection waits for a lock.
-    static let busyTimeout = 30
+    let busySeconds: Double
 
     let pool: DatabasePool
 
     /// - Parameter cacheBytes: page cache of the writing connection; the readers have a quarter of it each.
-    init(directory: String, cacheBytes: Int, readers: Int) throws(StoreError) {
+    init(directory: String, cacheBytes: Int, readers: Int, options: FileOptions = .init()) throws(StoreError) {
+        busySeconds = max(options.busySeconds, 0.1) * 6
         do {
             var configuration = Configuration()
             configuration.label = "cohort-tables"
             configuration.persistentReadOnlyConnections = true
             configuration.maximumReaderCount = readers
-            configuration.busyMode = .timeout(TimeInterval(Self.busyTimeout))
+            configuration.busyMode = .timeout(busySeconds)
             configuration.prepareDatabase { db in
+                try PageChecks.prepare(db)
                 let share = db.configuration.readonly ? cacheBytes / 4 : cacheBytes
                 try db.execute(sql: "PRAGMA cache_size = -\(max(share / 1_024, 1_024))")
                 if !db.configuration.readonly { _ = try Int.fetchOne(db, sql: "PRAGMA secure_delete = ON") }
             }
+            try PageChecks.require(directory, file: Self.name)
             pool = try DatabasePool(path: directory + "/" + Self.name, configuration: configuration)
             try pool.writeWithoutTransaction { db in
-                try db.execute(sql: "PRAGMA wal_autocheckpoint = 16384")
+                try db.execute(sql: "PRAGMA wal_autocheckpoint = \(options.tablesCheckpointPages)")
                 // A batch of random customers can make it large; it does not stay so.
                 _ = try Int.fetchOne(db, sql: "PRAGMA journal_size_limit = \(128 << 20)")
                 try db.inTransaction(.immediate) {

@@ -223,7 +223,10 @@ case ("audit", 3): try await Bench.audit(arguments[2])
 case ("open", 3): try await Bench.open(arguments[2])
 default:
     FileHandle.standardError.write(
-        Data("usage: cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES] | open DIRECTORY | audit DIRECTORY | members DIRECTORY\n".utf8)
+        Data(
+            "usage: cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES] | open DIRECTORY | audit DIRECTORY | members DIRECTORY\n"
+                .utf8
+        )
     )
     exit(2)
 }

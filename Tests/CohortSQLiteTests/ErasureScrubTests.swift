@@ -139,7 +139,7 @@ struct ErasureScrubTests {
             }
             _ = try await engine.put(batch: rows, context: tester)
         }
-        try await write(Array(0..<count))
+        for start in stride(from: 0, to: count, by: 500) { try await write(Array(start..<(start + 500))) }
         for _ in 0..<8 {
             try await write((0..<800).map { _ in Int.random(in: 0..<count, using: &generator) })
             clock.advance(150)

@@ -27,6 +27,8 @@ struct Model {
                 if mode == .exclude { exclude.formUnion(customers) }
             }
         }
+        /// What readers rely on: never archived, nor changed but from rule to rule on purpose.
+        var isFixed = false
     }
 
     typealias Attributes = [String: (value: AttributeValue?, time: Int64)]
@@ -57,6 +59,9 @@ struct Model {
     }
 
     var liveCohorts: [String] { cohortOrder.filter { cohorts[$0]?.archived == false } }
+
+    /// Those that random operations may change.
+    var changeable: [String] { liveCohorts.filter { cohorts[$0]?.isFixed == false } }
 
     func members(_ cohort: String, _ state: Membership) -> [String] {
         order.filter { membership($0, cohort).0 == state }

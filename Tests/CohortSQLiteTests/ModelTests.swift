@@ -1,3 +1,4 @@
+import CrashTesting
 import Foundation
 import Synchronization
 import Testing
@@ -5,7 +6,8 @@ import Testing
 @testable import CohortCore
 @testable import CohortSQLite
 
-/// Random operations, restarts and lost tables against a naive model: the engine may differ at no sequence.
+/// Random operations, restarts, lost tables and killed processes against a naive model, with readers all the time: the
+/// engine may differ at no sequence.
 @Suite("Against a model")
 struct ModelTests {
     static let longRun = ProcessInfo.processInfo.environment["COHORT_LONG"] == "1"
@@ -13,7 +15,12 @@ struct ModelTests {
     @Test("Random operations over SQLite", arguments: 0..<(longRun ? 50 : 3))
     func sqlite(seed: Int) async throws {
         let directory = TemporaryDirectory()
-        try await ModelRun(seed: UInt64(seed), operations: Self.longRun ? 10_000 : 1_500) {
+        try await ModelRun(
+            seed: UInt64(seed),
+            operations: Self.longRun ? 10_000 : 1_500,
+            directory: directory.path,
+            kills: Self.longRun ? 20 : 5
+        ) {
             SQLiteStore(directory: directory.path)
         }.run()
     }
@@ -36,7 +43,7 @@ extension PutResult {
     }
 }
 
-private final class Clock: Sendable {
+final class ModelClock: Sendable {
     private let value = Mutex<Int64>(1_700_000_000)
 
     var seconds: Int64 { value.withLock { $0 } }
@@ -44,21 +51,39 @@ private final class Clock: Sendable {
 }
 
 /// One seed's run.
-private final class ModelRun {
-    private var random: SeededGenerator
+final class ModelRun {
+    var random: SeededGenerator
     private let operations: Int
+    /// Where a killed worker finds the store; `nil` for a store that no other process can open.
+    let directory: String?
+    private let kills: Int
     private let makeStore: () -> any Store
-    private var model = Model()
-    private var store: FaultyStore
-    private var engine: Engine
-    private var lastName = 0
-    private var refusals: [String: Int] = [:]
-    private let clock = Clock()
-    private static let depthLimit = 4
+    /// The model at each sequence since the last `open`, where they are kept.
+    var history: [UInt64: Model]?
+    var model = Model() {
+        didSet { if history != nil, history?[model.sequence] == nil { history?[model.sequence] = model } }
+    }
+    var store: FaultyStore
+    var engine: Engine
+    var readers: InvariantReaders?
+    /// Answers that readers have checked, and those that compared two counts.
+    var checks = (all: 0, flips: 0)
+    var lastName = 0
+    var refusals: [String: Int] = [:]
+    let clock = ModelClock()
+    static let depthLimit = 4
 
-    init(seed: UInt64, operations: Int, makeStore: @escaping () -> any Store) {
+    init(
+        seed: UInt64,
+        operations: Int,
+        directory: String? = nil,
+        kills: Int = 0,
+        makeStore: @escaping () -> any Store
+    ) {
         random = SeededGenerator(state: seed)
         self.operations = operations
+        self.directory = directory
+        self.kills = kills
         self.makeStore = makeStore
         store = FaultyStore(makeStore())
         engine = Engine(store: store)
@@ -66,31 +91,67 @@ private final class ModelRun {
 
     func run() async throws {
         try await open()
+        try await declare()
+        do {
+            for step in 0..<operations {
+                try await self.step()
+                if step % 100 == 99 { try await compare() }
+                if kills > 0, step % (operations / kills) == operations / kills - 1 {
+                    try await kill()
+                    try await compare()
+                }
+            }
+            try await reopen(losingTables: false)
+            try await compare()
+        } catch {
+            try await close()
+            throw error
+        }
+        try await close()
+        #expect(checks.all > 0 && checks.flips > 0)
+        // A run of this length meets circles and cohorts in use; else it would show nothing about them.
+        #expect(refusals["COHORT_CYCLE"] != nil && refusals["COHORT_IN_USE"] != nil, "\(refusals)")
+    }
+
+    /// Attributes, and the cohorts that the readers watch.
+    func declare() async throws {
         for (name, type) in [
             ("score", AttributeType.int64), ("tags", .stringList), ("active", .bool),
         ] {
             _ = try await engine.declareAttribute(name: name, type: type, context: tester)
             model.sequence += 1
         }
-        do {
-            for step in 0..<operations {
-                try await self.step()
-                if step % 100 == 99 { try await compare() }
-            }
-            try await reopen(losingTables: false)
-            try await compare()
-        } catch {
-            let engine = engine
-            try await blocking { engine.shutdown() }
-            throw error
+        for (id, rule) in ModelRule.invariants {
+            let definition = CohortDefinition(id: id, kind: .rule, rule: rule.source)
+            _ = try await engine.createCohort(definition, context: tester)
+            model.cohorts[id] = Model.Cohort(rule: rule, isFixed: true)
+            model.cohortOrder.append(id)
+            model.sequence += 1
         }
-        let engine = engine
-        try await blocking { engine.shutdown() }
-        // A run of this length meets circles and cohorts in use; else it would show nothing about them.
-        #expect(refusals["COHORT_CYCLE"] != nil && refusals["COHORT_IN_USE"] != nil, "\(refusals)")
+        watch()
     }
 
-    private func open() async throws {
+    /// Ends readers and engine.
+    func close() async throws {
+        let (engine, readers) = (engine, readers)
+        self.readers = nil
+        let violations = try await blocking {
+            let violations = readers?.stop() ?? []
+            engine.shutdown()
+            return violations
+        }
+        #expect(violations.isEmpty, "\(violations)")
+        checks.all += readers?.checks.all ?? 0
+        checks.flips += readers?.checks.flips ?? 0
+    }
+
+    /// Has threads ask the engine as long as it is open.
+    func watch() {
+        guard model.cohorts[InvariantCohorts.flip] != nil else { return }
+        readers = InvariantReaders(engine, customers: (0..<60).map { "customer-\($0)" })
+    }
+
+    func open() async throws {
         var configuration = EngineConfiguration()
         configuration.groupRows = Int.random(in: 1...50, using: &random)
         configuration.publishSlice = Int.random(in: 1...8, using: &random)
@@ -104,25 +165,26 @@ private final class ModelRun {
         engine = try await started(store, configuration: configuration) { [clock] in
             Timestamp(seconds: clock.seconds)!
         }
+        watch()
     }
 
     /// Stops and starts; with tables lost, all that was committed since is in the log alone.
-    private func reopen(losingTables: Bool) async throws {
+    func reopen(losingTables: Bool) async throws {
         if losingTables { store.set { $0.apply = true } }
-        let engine = engine
-        try await blocking { engine.shutdown() }
+        try await close()
         try await open()
     }
 
     // MARK: Operations
 
-    private func step() async throws {
+    func step() async throws {
         clock.advance(Int64.random(in: 0...2, using: &random))
         switch Int.random(in: 0..<100, using: &random) {
         case 0..<70: try await put()
         case 70..<76: try await erase()
         case 76..<80: try await createCohort()
-        case 80..<85: try await updateRule()
+        case 80..<83: try await updateRule()
+        case 83..<85: try await flip()
         case 85..<91: try await setOverrides()
         case 91..<94: try await changeList()
         case 94..<96: try await upload()
@@ -163,7 +225,7 @@ private final class ModelRun {
     }
 
     private func createCohort() async throws {
-        guard model.liveCohorts.count < 12 else { return }
+        guard model.changeable.count < 12 else { return }
         lastName += 1
         let id = "C\(lastName)"
         let rule =
@@ -186,7 +248,7 @@ private final class ModelRun {
     }
 
     private func updateRule() async throws {
-        guard let id = model.liveCohorts.filter({ model.cohorts[$0]?.rule != nil }).randomElement(using: &random)
+        guard let id = model.changeable.filter({ model.cohorts[$0]?.rule != nil }).randomElement(using: &random)
         else { return }
         let rule = ModelRule.random(&random, reading: model.liveCohorts)
         let isNew = rule.source != model.cohorts[id]?.rule?.source
@@ -197,6 +259,16 @@ private final class ModelRun {
             }
             return
         }
+        try await update(id, rule)
+    }
+
+    /// Everyone enters, or everyone leaves, at one sequence.
+    private func flip() async throws {
+        let rule = model.cohorts[InvariantCohorts.flip]?.rule?.source == "true" ? "false" : "true"
+        try await update(InvariantCohorts.flip, ModelRule(source: rule) { _ in rule == "true" })
+    }
+
+    private func update(_ id: String, _ rule: ModelRule) async throws {
         let before = Set(model.members(id, .in))
         let changes = rule.source != model.cohorts[id]?.rule?.source
         model.cohorts[id]?.rule = rule
@@ -212,7 +284,7 @@ private final class ModelRun {
     }
 
     private func setOverrides() async throws {
-        guard let id = model.liveCohorts.randomElement(using: &random), !model.order.isEmpty else { return }
+        guard let id = model.changeable.randomElement(using: &random), !model.order.isEmpty else { return }
         var pool = model.order.shuffled(using: &random)
         func take() -> [String] {
             let taken = Array(pool.prefix(Int.random(in: 0...6, using: &random)))
@@ -258,7 +330,7 @@ private final class ModelRun {
 
     /// An upload in two parts with writes in between, now and then given up.
     private func upload() async throws {
-        guard let id = model.liveCohorts.randomElement(using: &random), let cohort = model.cohorts[id] else { return }
+        guard let id = model.changeable.randomElement(using: &random), let cohort = model.cohorts[id] else { return }
         let modes = UploadMode.allCases.filter { cohort.rule == nil || !$0.concernsList }
         let mode = try #require(modes.randomElement(using: &random))
         let upload = try engine.upload(cohort: id, mode: mode)
@@ -308,7 +380,7 @@ private final class ModelRun {
     }
 
     private func archive() async throws {
-        guard model.liveCohorts.count > 6, let id = model.liveCohorts.randomElement(using: &random) else { return }
+        guard model.changeable.count > 6, let id = model.changeable.randomElement(using: &random) else { return }
         if !model.readers(of: id).isEmpty {
             refusals["COHORT_IN_USE", default: 0] += 1
             return try await expectRefusal("COHORT_IN_USE") {
@@ -328,9 +400,9 @@ private final class ModelRun {
         }
     }
 
-    private func customer() -> String { "customer-\(Int.random(in: 0..<60, using: &random))" }
+    func customer() -> String { "customer-\(Int.random(in: 0..<60, using: &random))" }
 
-    private func randomAttributes() -> [(String, AttributeValue?)] {
+    func randomAttributes() -> [(String, AttributeValue?)] {
         var result: [(String, AttributeValue?)] = []
         for name in ["daily_spend", "user_type", "score", "tags", "active"].shuffled(using: &random)
             .prefix(Int.random(in: 0...4, using: &random))
@@ -355,7 +427,7 @@ private final class ModelRun {
 
     // MARK: Comparison
 
-    private func compare() async throws {
+    func compare() async throws {
         let audit = try await engine.audit()
         #expect(audit.differences == 0, "\(audit.samples)")
         #expect(audit.customers == UInt64(model.customers.count))

@@ -204,7 +204,9 @@ extension Committer {
             decided.formUnion(undecided)
         } else if let rule = rules.rule(of: cohort.number), undecided.count > 0 {
             do throws(StoreError) {
-                for part in try self.moves(Derivation(evaluating: rule, over: undecided, self)) { moves.formUnion(part) }
+                for part in try self.moves(Derivation(evaluating: rule, over: undecided, self)) {
+                    moves.formUnion(part)
+                }
             } catch {
                 throw answer(to: error)
             }

@@ -15,6 +15,13 @@ extension Committer {
         try shared.store.scanAssignments { if Int($0.cohort) < known { shared.index.assign($0) } }
         try IndexLoader(store: shared.store, index: shared.index, threads: configuration.loadThreads)
             .load(customers: summary.customers, nextOrdinal: summary.nextOrdinal, bulks: bulks)
+        let found = shared.index.size.customers
+        guard found == summary.customers else {
+            throw .corrupt(
+                "the tables hold \(found) customers where \(summary.customers) are noted. Restore log and tables from one "
+                    + "backup"
+            )
+        }
         sequence = summary.appliedSequence
         time = max(time, summary.appliedTime)
         nextOrdinal = summary.nextOrdinal

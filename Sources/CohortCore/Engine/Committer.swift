@@ -148,7 +148,7 @@ final class Committer: @unchecked Sendable {
     /// What reading the store failed with, as an answer: nothing has been written then.
     func answer(to error: StoreError) -> DomainError {
         shared.log(.error, "the store failed", [("error", error.message)])
-        shared.setProblem(.tables, error.message)
+        shared.setProblem(.tables, error)
         if case .corrupt = error {
             return .dataLoss(message: "A stored record cannot be read. Nothing was written.")
         }

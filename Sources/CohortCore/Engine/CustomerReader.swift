@@ -16,7 +16,10 @@ struct CustomerReader: Sendable {
             return .success(try read(ordinal))
         } catch {
             shared.log(.error, "reading a customer failed", [("error", error.message)])
-            if case .corrupt = error { return .failure(.dataLoss(message: "The stored record cannot be read.")) }
+            if case .corrupt = error {
+                shared.setProblem(.damage, error.message)
+                return .failure(.dataLoss(message: "The stored record cannot be read."))
+            }
             return .failure(
                 .unavailable(
                     reason: UnavailableReason.storeUnavailable,

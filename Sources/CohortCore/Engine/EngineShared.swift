@@ -13,6 +13,8 @@ final class EngineShared: Sendable {
     /// What can have a problem of its own.
     enum Part: String, Sendable, CaseIterable {
         case log, tables, folding, rules, upkeep, start
+        /// Something stored cannot be read. It stays shown: only a restore mends it.
+        case damage
     }
 
     struct Figures: Sendable {
@@ -26,8 +28,14 @@ final class EngineShared: Sendable {
 
         /// All problems in one line.
         var problem: String {
-            Part.allCases.compactMap { part in problems[part].map { "\(part.rawValue): \($0)" } }
-                .joined(separator: "; ")
+            Part.allCases.compactMap { part in
+                guard let problem = problems[part] else { return nil }
+                // Said once, if another part has it too.
+                if part == .damage, problems.contains(where: { $0.key != .damage && $0.value == problem }) {
+                    return nil
+                }
+                return "\(part.rawValue): \(problem)"
+            }.joined(separator: "; ")
         }
     }
 
@@ -107,6 +115,12 @@ final class EngineShared: Sendable {
 
     func log(_ level: EngineEvent.Level, _ message: String, _ metadata: [(String, String)] = []) {
         environment.log(EngineEvent(level, message, metadata))
+    }
+
+    /// Shows what failed as a problem of `part`; what is damaged stays shown besides.
+    func setProblem(_ part: Part, _ error: StoreError) {
+        setProblem(part, error.message)
+        if case .corrupt = error { setProblem(.damage, error.message) }
     }
 
     /// Shows a problem in the status until another takes its place, or `nil` ends it.

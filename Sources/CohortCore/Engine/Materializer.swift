@@ -29,7 +29,7 @@ struct Materializer: Sendable {
                     pass = nil
                     foldDue = .now + .milliseconds(interval << min(foldFailures, 6))
                     foldFailures += 1
-                    shared.setProblem(.folding, error.message)
+                    shared.setProblem(.folding, error)
                     shared.log(.error, "having records take in bulk changes failed", [("error", error.message)])
                 }
             } else {
@@ -66,7 +66,7 @@ struct Materializer: Sendable {
                 try apply(batch)
                 return true
             } catch {
-                shared.setProblem(.tables, error.message)
+                shared.setProblem(.tables, error)
                 shared.log(.error, "bringing the tables up to date failed", [("error", error.message)])
                 if shared.state == .stopping || shared.state == .failed || shared.state == .stopped { return false }
             }

@@ -82,7 +82,8 @@ final class IdentifierDirectory {
         /// Looks up to `groupSize` ids up at once: each step is made for all of them before the next, and asks for the
         /// memory that the next will read, so that they wait for memory together and not one after the other (group
         /// prefetching: Chen, Ailamaki, Gibbons, Mowry, ACM TODS 32(3), 2007).
-        func ordinals(of ids: UnsafeBufferPointer<UnsafeRawBufferPointer>, into result: UnsafeMutablePointer<Ordinal?>) {
+        func ordinals(of ids: UnsafeBufferPointer<UnsafeRawBufferPointer>, into result: UnsafeMutablePointer<Ordinal?>)
+        {
             precondition(ids.count <= Self.groupSize)
             withUnsafeTemporaryAllocation(of: Probe.self, capacity: Self.groupSize) { probes in
                 for i in 0..<ids.count {

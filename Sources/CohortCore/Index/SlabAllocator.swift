@@ -24,7 +24,9 @@ final class SlabAllocator: Sendable {
     private let state = Mutex(State())
 
     deinit {
-        for region in state.withLock({ $0.regions }) { munmap(UnsafeMutableRawPointer(bitPattern: region.address), region.bytes) }
+        for region in state.withLock({ $0.regions }) {
+            munmap(UnsafeMutableRawPointer(bitPattern: region.address), region.bytes)
+        }
     }
 
     /// A block of `bytes` (1 or more), aligned to 64 bytes; what it holds is undefined.

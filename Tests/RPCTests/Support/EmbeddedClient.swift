@@ -22,7 +22,9 @@ final class EmbeddedClient {
         )
         try channel.pipeline.syncOperations.addHandler(handler)
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
-        channel.pipeline.fireUserInboundEventTriggered(TLSUserEvent.handshakeCompleted(negotiatedProtocol: applicationProtocol))
+        channel.pipeline.fireUserInboundEventTriggered(
+            TLSUserEvent.handshakeCompleted(negotiatedProtocol: applicationProtocol)
+        )
     }
 
     /// Bytes written since the last call, which are let go.

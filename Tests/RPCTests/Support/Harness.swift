@@ -72,7 +72,14 @@ func withServer(
         logger: log.logger
     )
     let endpoint = try await server.start()
-    let harness = Harness(service: service, server: server, endpoint: endpoint, group: group, log: log, metrics: metrics)
+    let harness = Harness(
+        service: service,
+        server: server,
+        endpoint: endpoint,
+        group: group,
+        log: log,
+        metrics: metrics
+    )
     do {
         try await body(harness)
     } catch {
