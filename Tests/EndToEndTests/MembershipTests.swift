@@ -234,4 +234,61 @@ struct MembershipTests {
         }
         #expect(try await server.stop() == 0)
     }
+
+    @Test("A batch answers for many customers, or for many cohorts, at one sequence")
+    func batch() async throws {
+        let directory = try TemporaryDirectory()
+        let server = try await TestServer(dataDirectory: directory.path)
+        try await server.withClient { client in
+            let cohort = CohortClient(client)
+            _ = try await create(cohort, "BIG", "customer.daily_spend > 100.0", .in)
+            _ = try await create(cohort, "ALL", "true")
+            for i in 0..<50 {
+                let attributes = i % 5 == 0 ? ["user_type": string("NEW")] : ["daily_spend": double(Double(i) * 10)]
+                _ = try await put(cohort, "c\(i)", attributes)
+            }
+            let last = try await put(cohort, "last", ["daily_spend": double(1)])
+            let ids = (0..<50).map { "c\($0)" } + ["nobody"]
+            let answer = try await cohort.membership.batchCheckMembership(
+                .with {
+                    $0.customerIds = ids
+                    $0.cohortIds = ["BIG"]
+                    $0.minSequence = last.sequence
+                }
+            )
+            #expect(answer.sequence == last.sequence && answer.cohortVersions == [1] && answer.failPolicies == [.in])
+            for (i, id) in ids.enumerated() {
+                let single = try await check(cohort, id, "BIG")
+                #expect(answer.memberships[i] == single.membership && answer.reasons[i] == single.reason, "\(id)")
+            }
+            let many = try await cohort.membership.batchCheckMembership(
+                .with {
+                    $0.customerIds = ["c49"]
+                    $0.cohortIds = ["ALL", "BIG"]
+                }
+            )
+            #expect(many.memberships == [.in, .in] && many.failPolicies == [.unknown, .in])
+            let refused = await #expect(throws: RPCError.self) {
+                try await cohort.membership.batchCheckMembership(
+                    .with {
+                        $0.customerIds = ["a", "b\n"]
+                        $0.cohortIds = ["BIG"]
+                    }
+                )
+            }
+            #expect(refused?.code == .invalidArgument && refused?.message.contains("customer_ids[1]") == true)
+            let early = await #expect(throws: RPCError.self) {
+                try await cohort.membership.batchCheckMembership(
+                    .with {
+                        $0.customerIds = ["a"]
+                        $0.cohortIds = ["ALL"]
+                        $0.minSequence = last.sequence + 1
+                    },
+                    options: CallOptions(timeout: .milliseconds(200))
+                )
+            }
+            #expect(early?.code == .unavailable || early?.code == .deadlineExceeded)
+        }
+        #expect(try await server.stop() == 0)
+    }
 }

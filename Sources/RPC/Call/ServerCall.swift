@@ -34,7 +34,8 @@ public final class ServerCall: Sendable {
     private let isStateUsed = Atomic<Bool>(false)
     private let state = Mutex(State())
 
-    private static let noDeadline = UInt64.max
+    /// The largest signed number: `min` of an unsigned atomic was seen to compare as if signed.
+    private static let noDeadline = UInt64(Int64.max)
 
     package init(
         method: Method,
