@@ -98,6 +98,7 @@ struct ServerSettings: Sendable {
         limits.maxMetadataBytes = try reader.whole("limits.metadata.bytes")
         limits.maxRequestBytesInFlight = try reader.whole("limits.request.bytes")
         limits.maxResponseBytesPending = try reader.whole("limits.response.bytes")
+        limits.streamWindowBytes = try reader.whole("limits.window.bytes")
         limits.handshakeTimeout = try reader.seconds("limits.handshake.seconds")
         limits.partialFrameTimeout = try reader.seconds("limits.frame.seconds")
         limits.idleTimeout = try reader.seconds("limits.idle.seconds")

@@ -75,6 +75,11 @@ struct Setting: Sendable {
             .whole(16_384...1_073_741_824, default: 262_144),
             "bytes waiting for one connection before streams pause"
         ),
+        Setting(
+            "limits.window.bytes",
+            .whole(262_144...1_073_741_824, default: 262_144),
+            "bytes of a request stream that its client may send ahead, with ttrpc-x1"
+        ),
         Setting("limits.handshake.seconds", .seconds(0.1...600, default: 10), "time for the TLS handshake"),
         Setting(
             "limits.frame.seconds",
