@@ -14,7 +14,7 @@ extension MembershipIndex {
         each: (_ id: UnsafeRawBufferPointer, _ isKnown: Bool, Membership, Reason) -> Bool
     ) -> BatchAnswer? {
         lock.withReadLock {
-            guard let slot = servingSlot(cohort) else { return nil }
+            guard let slot = serving(cohort)?.slot else { return nil }
             let size = IdentifierDirectory.Reader.groupSize
             withUnsafeTemporaryAllocation(of: UnsafeRawBufferPointer.self, capacity: size) { ids in
                 withUnsafeTemporaryAllocation(of: Ordinal?.self, capacity: size) { ordinals in
@@ -55,7 +55,7 @@ extension MembershipIndex {
             var memberships: [BatchedMembership] = []
             for (i, cohort) in cohorts.enumerated() {
                 var id = cohort
-                guard let slot = id.withUTF8({ servingSlot(UnsafeRawBufferPointer($0)) }) else {
+                guard let slot = id.withUTF8({ serving(UnsafeRawBufferPointer($0))?.slot }) else {
                     missing = i
                     return nil
                 }

@@ -148,9 +148,7 @@ extension MembershipIndex {
     func membership(customer: UnsafeRawBufferPointer, cohort: UnsafeRawBufferPointer) -> IndexedMembership? {
         let view = view
         return lock.withReadLock {
-            guard let number = view.cohortIDs.ordinal(of: cohort) else { return nil }
-            let slot = view.slots + Int(number)
-            guard slot.pointee.state != .archived else { return nil }
+            guard let (number, slot) = serving(cohort) else { return nil }
             var answer = IndexedMembership(
                 ordinal: view.customers.ordinal(of: customer),
                 cohort: number,
@@ -196,9 +194,7 @@ extension MembershipIndex {
 
     func count(cohort: UnsafeRawBufferPointer) -> MemberCount? {
         lock.withReadLock {
-            guard let number = cohortIDs.ordinal(of: cohort) else { return nil }
-            let slot = slots + Int(number)
-            guard slot.pointee.state != .archived else { return nil }
+            guard let (_, slot) = serving(cohort) else { return nil }
             return MemberCount(
                 members: slot.pointee.members.count,
                 unknown: slot.pointee.unknown.count,
@@ -223,11 +219,10 @@ extension MembershipIndex {
         _ membership: Membership
     ) -> (bitmap: ChunkedBitmap, sequence: UInt64, number: CohortNumber, version: UInt32)? {
         lock.withReadLock {
-            guard let number = cohortIDs.ordinal(of: cohort), slots[Int(number)].state != .archived else { return nil }
+            guard let (number, slot) = serving(cohort) else { return nil }
             let bitmaps = bitmaps[Int(number)]
             return (
-                (membership == .in ? bitmaps.members : bitmaps.unknown).copy(), sequence, number,
-                slots[Int(number)].version
+                (membership == .in ? bitmaps.members : bitmaps.unknown).copy(), sequence, number, slot.pointee.version
             )
         }
     }
@@ -235,10 +230,7 @@ extension MembershipIndex {
     /// The number of a cohort that exists and is not archived. Under a lock of the caller's.
     func number(ofServing id: String) -> CohortNumber? {
         var id = id
-        guard let number = id.withUTF8({ cohortIDs.ordinal(of: UnsafeRawBufferPointer($0)) }),
-            slots[Int(number)].state != .archived
-        else { return nil }
-        return number
+        return id.withUTF8 { serving(UnsafeRawBufferPointer($0))?.number }
     }
 
     /// Appends the ids of those ordinals that have not been erased.
@@ -253,11 +245,14 @@ extension MembershipIndex {
         }
     }
 
-    /// The cohort's slot; `nil` where it does not exist or is archived. Under the lock.
-    func servingSlot(_ cohort: UnsafeRawBufferPointer) -> UnsafeMutablePointer<CohortSlot>? {
+    /// A cohort's number and slot; `nil` where it does not exist or is archived. Under a lock of the caller's.
+    @inline(__always)
+    func serving(
+        _ cohort: UnsafeRawBufferPointer
+    ) -> (number: CohortNumber, slot: UnsafeMutablePointer<CohortSlot>)? {
         guard let number = view.cohortIDs.ordinal(of: cohort) else { return nil }
         let slot = view.slots + Int(number)
-        return slot.pointee.state == .archived ? nil : slot
+        return slot.pointee.state == .archived ? nil : (number, slot)
     }
 
     @inline(__always)
