@@ -21,6 +21,37 @@ let nio: [Target.Dependency] = [
     .product(name: "NIOSSL", package: "swift-nio-ssl"),
 ]
 
+/// `scripts/fuzz` sets it: libFuzzer takes the place of the tests of RPC, whose support it shares, and RPC is built to tell
+/// libFuzzer which ways were taken.
+let isFuzzing = Context.environment["COHORT_FUZZ"] != nil
+
+let rpcTestDependencies: [Target.Dependency] =
+    nio + [
+        "RPC",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "MetricsTestKit", package: "swift-metrics"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+        .product(name: "X509", package: "swift-certificates"),
+    ]
+
+let rpcTests: Target =
+    isFuzzing
+    ? .executableTarget(
+        name: "rpc-fuzz",
+        dependencies: rpcTestDependencies,
+        path: "Tests/RPCTests",
+        sources: ["LibFuzzer", "Support"],
+        swiftSettings: settings,
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]
+    )
+    : .testTarget(
+        name: "RPCTests",
+        dependencies: rpcTestDependencies,
+        exclude: ["LibFuzzer"],
+        swiftSettings: settings
+    )
+
 let package = Package(
     name: "cohort",
     platforms: [.macOS(.v15)],
@@ -66,6 +97,7 @@ let package = Package(
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             swiftSettings: settings
+                + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer", "-enable-testing"])] : [])
         ),
         .target(name: "CPrefetch"),
         .target(name: "CohortCore", dependencies: ["CEL", "CPrefetch"], swiftSettings: settings),
@@ -151,18 +183,7 @@ let package = Package(
             path: "loadtest",
             swiftSettings: settings
         ),
-        .testTarget(
-            name: "RPCTests",
-            dependencies: nio + [
-                "RPC",
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "MetricsTestKit", package: "swift-metrics"),
-                .product(name: "NIOEmbedded", package: "swift-nio"),
-                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
-                .product(name: "X509", package: "swift-certificates"),
-            ],
-            swiftSettings: settings
-        ),
+        rpcTests,
         .testTarget(name: "CohortCoreTests", dependencies: ["CEL", "CohortCore"], swiftSettings: settings),
         .target(name: "PowerLossVFS", path: "Tests/PowerLossVFS", linkerSettings: [.linkedLibrary("sqlite3")]),
         .target(

@@ -21,6 +21,10 @@ public struct CohortClient: Sendable {
     public let customers: CustomerServiceClient
     /// Administration of cohorts.
     public let cohorts: CohortServiceClient
+    /// How the rule of a cohort changes.
+    public let versions: VersionServiceClient
+    /// What memberships were, and how they change.
+    public let history: HistoryServiceClient
     /// Status for operators.
     public let operations: OperationsServiceClient
 
@@ -29,6 +33,8 @@ public struct CohortClient: Sendable {
         membership = MembershipServiceClient(transport)
         customers = CustomerServiceClient(transport)
         cohorts = CohortServiceClient(transport)
+        versions = VersionServiceClient(transport)
+        history = HistoryServiceClient(transport)
         operations = OperationsServiceClient(transport)
     }
 }

@@ -23,7 +23,7 @@ struct RPCService: Service {
             configuration: ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits),
             services: [
                 MembershipService(engine: engine), CustomerService(engine: engine),
-                CohortAdministration(engine: engine),
+                CohortAdministration(engine: engine), VersionService(engine: engine), HistoryService(engine: engine),
                 OperationsService(
                     engine: engine,
                     startedAt: SystemClock.now(),

@@ -462,6 +462,9 @@ public nonisolated struct UpdateCohortRuleRequest: Sendable {
   /// A CEL expression of type bool, at most 8,192 bytes.
   public var rule: String = String()
 
+  /// For people: why. At most 1,024 bytes.
+  public var note: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1176,7 +1179,7 @@ nonisolated extension ListCohortsResponse: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension UpdateCohortRuleRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".UpdateCohortRuleRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}rule\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}rule\0\u{1}note\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1186,6 +1189,7 @@ nonisolated extension UpdateCohortRuleRequest: SwiftProtobuf.Message, SwiftProto
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.rule) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.note) }()
       default: break
       }
     }
@@ -1198,12 +1202,16 @@ nonisolated extension UpdateCohortRuleRequest: SwiftProtobuf.Message, SwiftProto
     if !self.rule.isEmpty {
       try visitor.visitSingularStringField(value: self.rule, fieldNumber: 2)
     }
+    if !self.note.isEmpty {
+      try visitor.visitSingularStringField(value: self.note, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: UpdateCohortRuleRequest, rhs: UpdateCohortRuleRequest) -> Bool {
     if lhs.cohortID != rhs.cohortID {return false}
     if lhs.rule != rhs.rule {return false}
+    if lhs.note != rhs.note {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

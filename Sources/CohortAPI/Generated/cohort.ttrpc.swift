@@ -64,8 +64,8 @@ public protocol CohortServiceHandler: RegistrableService {
     /// All cohorts, in order of id.
     func listCohorts(_ request: ListCohortsRequest, _ call: ServerCall) throws(RPCError) -> InlineResult<ListCohortsResponse>
 
-    /// Gives a rule cohort a new rule, as its next version. Every customer is classified again; readers see the
-    /// old membership until all of the new one is there.
+    /// Gives a rule cohort a new rule, as its next version: VersionService.DraftVersion and PublishVersion in one
+    /// call and at one sequence.
     func updateCohortRule(_ request: UpdateCohortRuleRequest, _ call: ServerCall) async throws(RPCError) -> UpdateCohortRuleResponse
 
     /// Adds and removes manual overrides, which decide before the rule or the list.
@@ -126,8 +126,8 @@ public struct CohortServiceClient: Sendable {
         try await transport.unary(CohortServiceMethods.listCohorts, request, options)
     }
 
-    /// Gives a rule cohort a new rule, as its next version. Every customer is classified again; readers see the
-    /// old membership until all of the new one is there.
+    /// Gives a rule cohort a new rule, as its next version: VersionService.DraftVersion and PublishVersion in one
+    /// call and at one sequence.
     public func updateCohortRule(_ request: UpdateCohortRuleRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> UpdateCohortRuleResponse {
         try await transport.unary(CohortServiceMethods.updateCohortRule, request, options)
     }

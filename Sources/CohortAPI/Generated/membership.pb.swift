@@ -163,6 +163,81 @@ public nonisolated enum Reason: SwiftProtobuf.Enum, Swift.CaseIterable {
 
 }
 
+/// What moved a customer from one state to another.
+public nonisolated enum ChangeCause: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// Never sent.
+  case unspecified // = 0
+
+  /// An attribute of the customer changed, or the customer is new.
+  case attribute // = 1
+
+  /// A version of the cohort was published.
+  case rule // = 2
+
+  /// An override was made or taken back.
+  case override // = 3
+
+  /// The list of a static cohort changed.
+  case list // = 4
+
+  /// Another cohort that the rule reads changed, or this one was archived.
+  case cohort // = 5
+
+  /// Time passed.
+  case time // = 6
+
+  /// The customer was erased.
+  case erase // = 7
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .attribute
+    case 2: self = .rule
+    case 3: self = .override
+    case 4: self = .list
+    case 5: self = .cohort
+    case 6: self = .time
+    case 7: self = .erase
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .attribute: return 1
+    case .rule: return 2
+    case .override: return 3
+    case .list: return 4
+    case .cohort: return 5
+    case .time: return 6
+    case .erase: return 7
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [ChangeCause] = [
+    .unspecified,
+    .attribute,
+    .rule,
+    .override,
+    .list,
+    .cohort,
+    .time,
+    .erase,
+  ]
+
+}
+
 /// Asks for one customer and one cohort.
 public nonisolated struct CheckMembershipRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -183,7 +258,37 @@ public nonisolated struct CheckMembershipRequest: Sendable {
   /// Also tell since when the state holds. Costs a read of the store.
   public var includeSince: Bool = false
 
+  /// As of an earlier time or sequence, as far as the history reaches: OUT_OF_RANGE before that. Read from the store.
+  public var asOf: CheckMembershipRequest.OneOf_AsOf? = nil
+
+  /// After this sequence. Not above the latest one: that is OUT_OF_RANGE too.
+  public var asOfSequence: UInt64 {
+    get {
+      if case .asOfSequence(let v)? = asOf {return v}
+      return 0
+    }
+    set {asOf = .asOfSequence(newValue)}
+  }
+
+  /// After everything that was committed up to this time. Not in the future.
+  public var asOfTime: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {
+      if case .asOfTime(let v)? = asOf {return v}
+      return SwiftProtobuf.Google_Protobuf_Timestamp()
+    }
+    set {asOf = .asOfTime(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  /// As of an earlier time or sequence, as far as the history reaches: OUT_OF_RANGE before that. Read from the store.
+  public nonisolated enum OneOf_AsOf: Equatable, Sendable {
+    /// After this sequence. Not above the latest one: that is OUT_OF_RANGE too.
+    case asOfSequence(UInt64)
+    /// After everything that was committed up to this time. Not in the future.
+    case asOfTime(SwiftProtobuf.Google_Protobuf_Timestamp)
+
+  }
 
   public init() {}
 }
@@ -363,7 +468,39 @@ public nonisolated struct ListMembersRequest: Sendable {
   /// Which state to list: IN (also when unspecified) or UNKNOWN.
   public var membership: Membership = .unspecified
 
+  /// As of an earlier time or sequence, as far as the history reaches: OUT_OF_RANGE before that. Reads the
+  /// records of all customers. Customers that were erased since are left out.
+  public var asOf: ListMembersRequest.OneOf_AsOf? = nil
+
+  /// After this sequence. Not above the latest one: that is OUT_OF_RANGE too.
+  public var asOfSequence: UInt64 {
+    get {
+      if case .asOfSequence(let v)? = asOf {return v}
+      return 0
+    }
+    set {asOf = .asOfSequence(newValue)}
+  }
+
+  /// After everything that was committed up to this time. Not in the future.
+  public var asOfTime: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {
+      if case .asOfTime(let v)? = asOf {return v}
+      return SwiftProtobuf.Google_Protobuf_Timestamp()
+    }
+    set {asOf = .asOfTime(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  /// As of an earlier time or sequence, as far as the history reaches: OUT_OF_RANGE before that. Reads the
+  /// records of all customers. Customers that were erased since are left out.
+  public nonisolated enum OneOf_AsOf: Equatable, Sendable {
+    /// After this sequence. Not above the latest one: that is OUT_OF_RANGE too.
+    case asOfSequence(UInt64)
+    /// After everything that was committed up to this time. Not in the future.
+    case asOfTime(SwiftProtobuf.Google_Protobuf_Timestamp)
+
+  }
 
   public init() {}
 }
@@ -403,7 +540,39 @@ public nonisolated struct CountMembersRequest: Sendable {
   /// As in CheckMembershipRequest.
   public var minSequence: UInt64 = 0
 
+  /// As of an earlier time or sequence, as far as the history reaches: OUT_OF_RANGE before that. Reads the
+  /// records of all customers. Customers that were erased since are not counted.
+  public var asOf: CountMembersRequest.OneOf_AsOf? = nil
+
+  /// After this sequence. Not above the latest one: that is OUT_OF_RANGE too.
+  public var asOfSequence: UInt64 {
+    get {
+      if case .asOfSequence(let v)? = asOf {return v}
+      return 0
+    }
+    set {asOf = .asOfSequence(newValue)}
+  }
+
+  /// After everything that was committed up to this time. Not in the future.
+  public var asOfTime: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {
+      if case .asOfTime(let v)? = asOf {return v}
+      return SwiftProtobuf.Google_Protobuf_Timestamp()
+    }
+    set {asOf = .asOfTime(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  /// As of an earlier time or sequence, as far as the history reaches: OUT_OF_RANGE before that. Reads the
+  /// records of all customers. Customers that were erased since are not counted.
+  public nonisolated enum OneOf_AsOf: Equatable, Sendable {
+    /// After this sequence. Not above the latest one: that is OUT_OF_RANGE too.
+    case asOfSequence(UInt64)
+    /// After everything that was committed up to this time. Not in the future.
+    case asOfTime(SwiftProtobuf.Google_Protobuf_Timestamp)
+
+  }
 
   public init() {}
 }
@@ -492,6 +661,146 @@ public nonisolated struct CombineCohortsResponse: Sendable {
   public init() {}
 }
 
+/// Asks for the reasons of one membership.
+public nonisolated struct ExplainMembershipRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// 1 to 256 bytes of UTF-8 without control characters.
+  public var customerID: String = String()
+
+  /// `[A-Z][A-Z0-9_]{0,62}`.
+  public var cohortID: String = String()
+
+  /// As in CheckMembershipRequest.
+  public var minSequence: UInt64 = 0
+
+  /// Explain what this version of the rule makes of the customer, a draft included, instead of the one that serves. 0 is
+  /// the one that serves.
+  public var version: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Why a customer is in a cohort, or not.
+public nonisolated struct ExplainMembershipResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The three-valued state.
+  public var membership: Membership = .unspecified
+
+  /// What decided the state.
+  public var reason: Reason = .unspecified
+
+  /// More about the reason, for people, as the attribute that was absent. May be empty.
+  public var detail: String = String()
+
+  /// The sequence at which the answer holds.
+  public var sequence: UInt64 = 0
+
+  /// The version that was explained; from 1.
+  public var cohortVersion: UInt32 = 0
+
+  /// The rule of that version. Empty for a static cohort.
+  public var rule: String = String()
+
+  /// The value of the rule and of every expression in it that was evaluated, in the order of the source: outer before
+  /// inner. Also where an override decides: it tells what the rule would say. Empty for a static cohort.
+  public var expressions: [ExplainedExpression] = []
+
+  /// When the state began, and through what. Not set for a customer that was never in the cohort or not known, and where
+  /// the history no longer tells.
+  public var since: MembershipChange {
+    get {_since ?? MembershipChange()}
+    set {_since = newValue}
+  }
+  /// Returns true if `since` has been explicitly set.
+  public var hasSince: Bool {self._since != nil}
+  /// Clears the value of `since`. Subsequent reads from it will return its default value.
+  public mutating func clearSince() {self._since = nil}
+
+  /// The attributes that the rule reads, as CEL text: `daily_spend` is `5200.5`. One that is absent is left out.
+  public var attributes: Dictionary<String,String> = [:]
+
+  /// One sentence for people.
+  public var summary: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _since: MembershipChange? = nil
+}
+
+/// One expression of a rule with its value.
+public nonisolated struct ExplainedExpression: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// As it stands in the rule.
+  public var source: String = String()
+
+  /// The value as CEL text, as `true`, `5200.5` or `"PAID"`. Empty if it could not be evaluated.
+  public var value: String = String()
+
+  /// Why it could not be evaluated. Empty if it could.
+  public var error: String = String()
+
+  /// Where it begins in the rule, in bytes of UTF-8 from 0.
+  public var offset: UInt32 = 0
+
+  /// How deep it is nested; 0 for the rule as a whole.
+  public var depth: UInt32 = 0
+
+  /// Whether the outcome hangs on it: the one comparison, call or attribute that made the rule true, false or undecidable.
+  public var deciding: Bool = false
+
+  /// How often it was evaluated: more than once inside `exists`, `all` and the like, where `value` is the last one.
+  public var evaluations: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// When and through what a state began or ended.
+public nonisolated struct MembershipChange: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The sequence of the change.
+  public var sequence: UInt64 = 0
+
+  /// When it was committed.
+  public var time: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_time ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_time = newValue}
+  }
+  /// Returns true if `time` has been explicitly set.
+  public var hasTime: Bool {self._time != nil}
+  /// Clears the value of `time`. Subsequent reads from it will return its default value.
+  public mutating func clearTime() {self._time = nil}
+
+  /// The version of the cohort that served then; from 1.
+  public var cohortVersion: UInt32 = 0
+
+  /// Through what.
+  public var cause: ChangeCause = .unspecified
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _time: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "cohort.v1"
@@ -504,9 +813,13 @@ nonisolated extension Reason: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0REASON_UNSPECIFIED\0\u{1}REASON_RULE_MATCH\0\u{1}REASON_RULE_NO_MATCH\0\u{1}REASON_RULE_ERROR\0\u{1}REASON_OVERRIDE_INCLUDE\0\u{1}REASON_OVERRIDE_EXCLUDE\0\u{1}REASON_LISTED\0\u{1}REASON_NOT_LISTED\0\u{1}REASON_CUSTOMER_NOT_FOUND\0\u{1}REASON_BUILDING\0")
 }
 
+nonisolated extension ChangeCause: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0CHANGE_CAUSE_UNSPECIFIED\0\u{1}CHANGE_CAUSE_ATTRIBUTE\0\u{1}CHANGE_CAUSE_RULE\0\u{1}CHANGE_CAUSE_OVERRIDE\0\u{1}CHANGE_CAUSE_LIST\0\u{1}CHANGE_CAUSE_COHORT\0\u{1}CHANGE_CAUSE_TIME\0\u{1}CHANGE_CAUSE_ERASE\0")
+}
+
 nonisolated extension CheckMembershipRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CheckMembershipRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}customer_id\0\u{3}cohort_id\0\u{3}min_sequence\0\u{3}include_since\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}customer_id\0\u{3}cohort_id\0\u{3}min_sequence\0\u{3}include_since\0\u{3}as_of_sequence\0\u{3}as_of_time\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -518,12 +831,37 @@ nonisolated extension CheckMembershipRequest: SwiftProtobuf.Message, SwiftProtob
       case 2: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.minSequence) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.includeSince) }()
+      case 5: try {
+        var v: UInt64?
+        try decoder.decodeSingularUInt64Field(value: &v)
+        if let v = v {
+          if self.asOf != nil {try decoder.handleConflictingOneOf()}
+          self.asOf = .asOfSequence(v)
+        }
+      }()
+      case 6: try {
+        var v: SwiftProtobuf.Google_Protobuf_Timestamp?
+        var hadOneofValue = false
+        if let current = self.asOf {
+          hadOneofValue = true
+          if case .asOfTime(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.asOf = .asOfTime(v)
+        }
+      }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.customerID.isEmpty {
       try visitor.visitSingularStringField(value: self.customerID, fieldNumber: 1)
     }
@@ -536,6 +874,17 @@ nonisolated extension CheckMembershipRequest: SwiftProtobuf.Message, SwiftProtob
     if self.includeSince != false {
       try visitor.visitSingularBoolField(value: self.includeSince, fieldNumber: 4)
     }
+    switch self.asOf {
+    case .asOfSequence?: try {
+      guard case .asOfSequence(let v)? = self.asOf else { preconditionFailure() }
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 5)
+    }()
+    case .asOfTime?: try {
+      guard case .asOfTime(let v)? = self.asOf else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+    }()
+    case nil: break
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -544,6 +893,7 @@ nonisolated extension CheckMembershipRequest: SwiftProtobuf.Message, SwiftProtob
     if lhs.cohortID != rhs.cohortID {return false}
     if lhs.minSequence != rhs.minSequence {return false}
     if lhs.includeSince != rhs.includeSince {return false}
+    if lhs.asOf != rhs.asOf {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -820,7 +1170,7 @@ nonisolated extension ListCustomerCohortsResponse.CustomerCohort: SwiftProtobuf.
 
 nonisolated extension ListMembersRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ListMembersRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{3}min_sequence\0\u{3}page_size\0\u{1}cursor\0\u{1}membership\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{3}min_sequence\0\u{3}page_size\0\u{1}cursor\0\u{1}membership\0\u{3}as_of_sequence\0\u{3}as_of_time\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -833,12 +1183,37 @@ nonisolated extension ListMembersRequest: SwiftProtobuf.Message, SwiftProtobuf._
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.pageSize) }()
       case 4: try { try decoder.decodeSingularBytesField(value: &self.cursor) }()
       case 5: try { try decoder.decodeSingularEnumField(value: &self.membership) }()
+      case 6: try {
+        var v: UInt64?
+        try decoder.decodeSingularUInt64Field(value: &v)
+        if let v = v {
+          if self.asOf != nil {try decoder.handleConflictingOneOf()}
+          self.asOf = .asOfSequence(v)
+        }
+      }()
+      case 7: try {
+        var v: SwiftProtobuf.Google_Protobuf_Timestamp?
+        var hadOneofValue = false
+        if let current = self.asOf {
+          hadOneofValue = true
+          if case .asOfTime(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.asOf = .asOfTime(v)
+        }
+      }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.cohortID.isEmpty {
       try visitor.visitSingularStringField(value: self.cohortID, fieldNumber: 1)
     }
@@ -854,6 +1229,17 @@ nonisolated extension ListMembersRequest: SwiftProtobuf.Message, SwiftProtobuf._
     if self.membership != .unspecified {
       try visitor.visitSingularEnumField(value: self.membership, fieldNumber: 5)
     }
+    switch self.asOf {
+    case .asOfSequence?: try {
+      guard case .asOfSequence(let v)? = self.asOf else { preconditionFailure() }
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 6)
+    }()
+    case .asOfTime?: try {
+      guard case .asOfTime(let v)? = self.asOf else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    }()
+    case nil: break
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -863,6 +1249,7 @@ nonisolated extension ListMembersRequest: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.pageSize != rhs.pageSize {return false}
     if lhs.cursor != rhs.cursor {return false}
     if lhs.membership != rhs.membership {return false}
+    if lhs.asOf != rhs.asOf {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -915,7 +1302,7 @@ nonisolated extension ListMembersResponse: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension CountMembersRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CountMembersRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{3}min_sequence\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{3}min_sequence\0\u{3}as_of_sequence\0\u{3}as_of_time\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -925,17 +1312,53 @@ nonisolated extension CountMembersRequest: SwiftProtobuf.Message, SwiftProtobuf.
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.minSequence) }()
+      case 3: try {
+        var v: UInt64?
+        try decoder.decodeSingularUInt64Field(value: &v)
+        if let v = v {
+          if self.asOf != nil {try decoder.handleConflictingOneOf()}
+          self.asOf = .asOfSequence(v)
+        }
+      }()
+      case 4: try {
+        var v: SwiftProtobuf.Google_Protobuf_Timestamp?
+        var hadOneofValue = false
+        if let current = self.asOf {
+          hadOneofValue = true
+          if case .asOfTime(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.asOf = .asOfTime(v)
+        }
+      }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.cohortID.isEmpty {
       try visitor.visitSingularStringField(value: self.cohortID, fieldNumber: 1)
     }
     if self.minSequence != 0 {
       try visitor.visitSingularUInt64Field(value: self.minSequence, fieldNumber: 2)
+    }
+    switch self.asOf {
+    case .asOfSequence?: try {
+      guard case .asOfSequence(let v)? = self.asOf else { preconditionFailure() }
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 3)
+    }()
+    case .asOfTime?: try {
+      guard case .asOfTime(let v)? = self.asOf else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    }()
+    case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -943,6 +1366,7 @@ nonisolated extension CountMembersRequest: SwiftProtobuf.Message, SwiftProtobuf.
   public static func ==(lhs: CountMembersRequest, rhs: CountMembersRequest) -> Bool {
     if lhs.cohortID != rhs.cohortID {return false}
     if lhs.minSequence != rhs.minSequence {return false}
+    if lhs.asOf != rhs.asOf {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1093,6 +1517,239 @@ nonisolated extension CombineCohortsResponse: SwiftProtobuf.Message, SwiftProtob
     if lhs.cursor != rhs.cursor {return false}
     if lhs.count != rhs.count {return false}
     if lhs.unknown != rhs.unknown {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ExplainMembershipRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ExplainMembershipRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}customer_id\0\u{3}cohort_id\0\u{3}min_sequence\0\u{1}version\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.customerID) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.minSequence) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.version) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.customerID.isEmpty {
+      try visitor.visitSingularStringField(value: self.customerID, fieldNumber: 1)
+    }
+    if !self.cohortID.isEmpty {
+      try visitor.visitSingularStringField(value: self.cohortID, fieldNumber: 2)
+    }
+    if self.minSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.minSequence, fieldNumber: 3)
+    }
+    if self.version != 0 {
+      try visitor.visitSingularUInt32Field(value: self.version, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ExplainMembershipRequest, rhs: ExplainMembershipRequest) -> Bool {
+    if lhs.customerID != rhs.customerID {return false}
+    if lhs.cohortID != rhs.cohortID {return false}
+    if lhs.minSequence != rhs.minSequence {return false}
+    if lhs.version != rhs.version {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ExplainMembershipResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ExplainMembershipResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}membership\0\u{1}reason\0\u{1}detail\0\u{1}sequence\0\u{3}cohort_version\0\u{1}rule\0\u{1}expressions\0\u{1}since\0\u{1}attributes\0\u{1}summary\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularEnumField(value: &self.membership) }()
+      case 2: try { try decoder.decodeSingularEnumField(value: &self.reason) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.detail) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.cohortVersion) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.rule) }()
+      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.expressions) }()
+      case 8: try { try decoder.decodeSingularMessageField(value: &self._since) }()
+      case 9: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.attributes) }()
+      case 10: try { try decoder.decodeSingularStringField(value: &self.summary) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.membership != .unspecified {
+      try visitor.visitSingularEnumField(value: self.membership, fieldNumber: 1)
+    }
+    if self.reason != .unspecified {
+      try visitor.visitSingularEnumField(value: self.reason, fieldNumber: 2)
+    }
+    if !self.detail.isEmpty {
+      try visitor.visitSingularStringField(value: self.detail, fieldNumber: 3)
+    }
+    if self.sequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 4)
+    }
+    if self.cohortVersion != 0 {
+      try visitor.visitSingularUInt32Field(value: self.cohortVersion, fieldNumber: 5)
+    }
+    if !self.rule.isEmpty {
+      try visitor.visitSingularStringField(value: self.rule, fieldNumber: 6)
+    }
+    if !self.expressions.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.expressions, fieldNumber: 7)
+    }
+    try { if let v = self._since {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+    } }()
+    if !self.attributes.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.attributes, fieldNumber: 9)
+    }
+    if !self.summary.isEmpty {
+      try visitor.visitSingularStringField(value: self.summary, fieldNumber: 10)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ExplainMembershipResponse, rhs: ExplainMembershipResponse) -> Bool {
+    if lhs.membership != rhs.membership {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.detail != rhs.detail {return false}
+    if lhs.sequence != rhs.sequence {return false}
+    if lhs.cohortVersion != rhs.cohortVersion {return false}
+    if lhs.rule != rhs.rule {return false}
+    if lhs.expressions != rhs.expressions {return false}
+    if lhs._since != rhs._since {return false}
+    if lhs.attributes != rhs.attributes {return false}
+    if lhs.summary != rhs.summary {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ExplainedExpression: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ExplainedExpression"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}source\0\u{1}value\0\u{1}error\0\u{1}offset\0\u{1}depth\0\u{1}deciding\0\u{1}evaluations\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.source) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.value) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.error) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.offset) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.depth) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.deciding) }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.evaluations) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.source.isEmpty {
+      try visitor.visitSingularStringField(value: self.source, fieldNumber: 1)
+    }
+    if !self.value.isEmpty {
+      try visitor.visitSingularStringField(value: self.value, fieldNumber: 2)
+    }
+    if !self.error.isEmpty {
+      try visitor.visitSingularStringField(value: self.error, fieldNumber: 3)
+    }
+    if self.offset != 0 {
+      try visitor.visitSingularUInt32Field(value: self.offset, fieldNumber: 4)
+    }
+    if self.depth != 0 {
+      try visitor.visitSingularUInt32Field(value: self.depth, fieldNumber: 5)
+    }
+    if self.deciding != false {
+      try visitor.visitSingularBoolField(value: self.deciding, fieldNumber: 6)
+    }
+    if self.evaluations != 0 {
+      try visitor.visitSingularUInt32Field(value: self.evaluations, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ExplainedExpression, rhs: ExplainedExpression) -> Bool {
+    if lhs.source != rhs.source {return false}
+    if lhs.value != rhs.value {return false}
+    if lhs.error != rhs.error {return false}
+    if lhs.offset != rhs.offset {return false}
+    if lhs.depth != rhs.depth {return false}
+    if lhs.deciding != rhs.deciding {return false}
+    if lhs.evaluations != rhs.evaluations {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension MembershipChange: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".MembershipChange"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{1}time\0\u{3}cohort_version\0\u{1}cause\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._time) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.cohortVersion) }()
+      case 4: try { try decoder.decodeSingularEnumField(value: &self.cause) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.sequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 1)
+    }
+    try { if let v = self._time {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    if self.cohortVersion != 0 {
+      try visitor.visitSingularUInt32Field(value: self.cohortVersion, fieldNumber: 3)
+    }
+    if self.cause != .unspecified {
+      try visitor.visitSingularEnumField(value: self.cause, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: MembershipChange, rhs: MembershipChange) -> Bool {
+    if lhs.sequence != rhs.sequence {return false}
+    if lhs._time != rhs._time {return false}
+    if lhs.cohortVersion != rhs.cohortVersion {return false}
+    if lhs.cause != rhs.cause {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -32,6 +32,10 @@ public enum MembershipServiceMethods {
     public static let combineCohorts = MethodDescriptor(
         service: service, method: "CombineCohorts", kind: .serverStreaming, isIdempotent: true)
 
+    /// `cohort.v1.MembershipService/ExplainMembership`.
+    public static let explainMembership = MethodDescriptor(
+        service: service, method: "ExplainMembership", kind: .unary, isIdempotent: true)
+
     /// All of them, in the order of the .proto file.
     public static let all: [MethodDescriptor] = [
         checkMembership,
@@ -40,6 +44,7 @@ public enum MembershipServiceMethods {
         listMembers,
         countMembers,
         combineCohorts,
+        explainMembership,
     ]
 }
 
@@ -68,6 +73,10 @@ public protocol MembershipServiceHandler: RegistrableService {
     /// Who is in this combination of cohorts, as `A and B and not C`, and how many are they? Pages of ids at one snapshot
     /// sequence, in the order in which the customers were first seen. Answered from memory.
     func combineCohorts(_ request: CombineCohortsRequest, _ responses: ResponseWriter<CombineCohortsResponse>, _ call: ServerCall) async throws(RPCError)
+
+    /// Why is this customer in this cohort, or why not? The value of every sub-expression of the rule, the override or list
+    /// entry that decides, since when, and through what.
+    func explainMembership(_ request: ExplainMembershipRequest, _ call: ServerCall) async throws(RPCError) -> ExplainMembershipResponse
 }
 
 extension MembershipServiceHandler {
@@ -84,6 +93,7 @@ extension MembershipServiceHandler {
         router.serverStream(MembershipServiceMethods.listMembers) { (request: ListMembersRequest, responses: ResponseWriter<ListMembersResponse>, call) async throws(RPCError) in try await self.listMembers(request, responses, call) }
         router.inline(MembershipServiceMethods.countMembers) { (request: CountMembersRequest, call) throws(RPCError) in try self.countMembers(request, call) }
         router.serverStream(MembershipServiceMethods.combineCohorts) { (request: CombineCohortsRequest, responses: ResponseWriter<CombineCohortsResponse>, call) async throws(RPCError) in try await self.combineCohorts(request, responses, call) }
+        router.unary(MembershipServiceMethods.explainMembership) { (request: ExplainMembershipRequest, call) async throws(RPCError) in try await self.explainMembership(request, call) }
     }
 }
 
@@ -131,5 +141,11 @@ public struct MembershipServiceClient: Sendable {
     /// sequence, in the order in which the customers were first seen. Answered from memory.
     public func combineCohorts(_ request: CombineCohortsRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> ResponseStream<CombineCohortsResponse> {
         try await transport.serverStream(MembershipServiceMethods.combineCohorts, request, options)
+    }
+
+    /// Why is this customer in this cohort, or why not? The value of every sub-expression of the rule, the override or list
+    /// entry that decides, since when, and through what.
+    public func explainMembership(_ request: ExplainMembershipRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> ExplainMembershipResponse {
+        try await transport.unary(MembershipServiceMethods.explainMembership, request, options)
     }
 }

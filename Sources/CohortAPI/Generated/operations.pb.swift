@@ -77,6 +77,63 @@ public nonisolated enum ServerState: SwiftProtobuf.Enum, Swift.CaseIterable {
 
 }
 
+/// What a build does.
+public nonisolated enum BuildPhase: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// Never sent.
+  case unspecified // = 0
+
+  /// It waits for another one.
+  case waiting // = 1
+
+  /// Every customer is evaluated.
+  case scanning // = 2
+
+  /// Customers that changed meanwhile are evaluated again.
+  case catchingUp // = 3
+
+  /// The new membership is made durable and takes the place of the old one.
+  case switching // = 4
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .waiting
+    case 2: self = .scanning
+    case 3: self = .catchingUp
+    case 4: self = .switching
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .waiting: return 1
+    case .scanning: return 2
+    case .catchingUp: return 3
+    case .switching: return 4
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [BuildPhase] = [
+    .unspecified,
+    .waiting,
+    .scanning,
+    .catchingUp,
+    .switching,
+  ]
+
+}
+
 /// Asks for the status.
 public nonisolated struct GetStatusRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -254,11 +311,96 @@ public nonisolated struct GetStatusResponse: @unchecked Sendable {
   /// Clears the value of `scrub`. Subsequent reads from it will return its default value.
   public mutating func clearScrub() {_uniqueStorage()._scrub = nil}
 
+  /// Versions whose memberships are being built or wait for it, the one being built first.
+  public var builds: [BuildStatus] {
+    get {_storage._builds}
+    set {_uniqueStorage()._builds = newValue}
+  }
+
+  /// Watches that run, and how far the slowest is behind.
+  public var watches: WatchStatus {
+    get {_storage._watches ?? WatchStatus()}
+    set {_uniqueStorage()._watches = newValue}
+  }
+  /// Returns true if `watches` has been explicitly set.
+  public var hasWatches: Bool {_storage._watches != nil}
+  /// Clears the value of `watches`. Subsequent reads from it will return its default value.
+  public mutating func clearWatches() {_uniqueStorage()._watches = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// The membership of a version being built, for a publish or for a preview.
+public nonisolated struct BuildStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The cohort.
+  public var cohortID: String = String()
+
+  /// The version. 0 for a rule that is previewed and not kept.
+  public var version: UInt32 = 0
+
+  /// Whether it is a preview, which changes nothing.
+  public var preview: Bool = false
+
+  /// What it does.
+  public var phase: BuildPhase = .unspecified
+
+  /// Customers evaluated.
+  public var customersDone: UInt64 = 0
+
+  /// Customers to evaluate, those already done included.
+  public var customersTotal: UInt64 = 0
+
+  /// When it began; not set while it waits.
+  public var startedAt: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_startedAt ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_startedAt = newValue}
+  }
+  /// Returns true if `startedAt` has been explicitly set.
+  public var hasStartedAt: Bool {self._startedAt != nil}
+  /// Clears the value of `startedAt`. Subsequent reads from it will return its default value.
+  public mutating func clearStartedAt() {self._startedAt = nil}
+
+  /// About how long it still takes. Not set where that cannot be told yet.
+  public var remaining: SwiftProtobuf.Google_Protobuf_Duration {
+    get {_remaining ?? SwiftProtobuf.Google_Protobuf_Duration()}
+    set {_remaining = newValue}
+  }
+  /// Returns true if `remaining` has been explicitly set.
+  public var hasRemaining: Bool {self._remaining != nil}
+  /// Clears the value of `remaining`. Subsequent reads from it will return its default value.
+  public mutating func clearRemaining() {self._remaining = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _startedAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+  fileprivate var _remaining: SwiftProtobuf.Google_Protobuf_Duration? = nil
+}
+
+/// The watches of memberships.
+public nonisolated struct WatchStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Calls of WatchMemberships that run.
+  public var running: UInt32 = 0
+
+  /// Sequences that the slowest of them is behind.
+  public var slowestBehind: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// What the change log holds.
@@ -613,6 +755,10 @@ nonisolated extension ServerState: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0SERVER_STATE_UNSPECIFIED\0\u{1}SERVER_STATE_STARTING\0\u{1}SERVER_STATE_SERVING\0\u{1}SERVER_STATE_DRAINING\0\u{1}SERVER_STATE_DEGRADED\0")
 }
 
+nonisolated extension BuildPhase: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0BUILD_PHASE_UNSPECIFIED\0\u{1}BUILD_PHASE_WAITING\0\u{1}BUILD_PHASE_SCANNING\0\u{1}BUILD_PHASE_CATCHING_UP\0\u{1}BUILD_PHASE_SWITCHING\0")
+}
+
 nonisolated extension GetStatusRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusRequest"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
@@ -684,7 +830,7 @@ nonisolated extension CohortStatus: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0\u{1}builds\0\u{1}watches\0")
 
   fileprivate class _StorageClass {
     var _version: String = String()
@@ -706,6 +852,8 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     var _log: LogStatus? = nil
     var _drift: DriftStatus? = nil
     var _scrub: ScrubStatus? = nil
+    var _builds: [BuildStatus] = []
+    var _watches: WatchStatus? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -735,6 +883,8 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       _log = source._log
       _drift = source._drift
       _scrub = source._scrub
+      _builds = source._builds
+      _watches = source._watches
     }
   }
 
@@ -772,6 +922,8 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         case 17: try { try decoder.decodeSingularMessageField(value: &_storage._log) }()
         case 18: try { try decoder.decodeSingularMessageField(value: &_storage._drift) }()
         case 19: try { try decoder.decodeSingularMessageField(value: &_storage._scrub) }()
+        case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._builds) }()
+        case 21: try { try decoder.decodeSingularMessageField(value: &_storage._watches) }()
         default: break
         }
       }
@@ -841,6 +993,12 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._scrub {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 19)
       } }()
+      if !_storage._builds.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._builds, fieldNumber: 20)
+      }
+      try { if let v = _storage._watches {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -869,10 +1027,116 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._log != rhs_storage._log {return false}
         if _storage._drift != rhs_storage._drift {return false}
         if _storage._scrub != rhs_storage._scrub {return false}
+        if _storage._builds != rhs_storage._builds {return false}
+        if _storage._watches != rhs_storage._watches {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension BuildStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".BuildStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}version\0\u{1}preview\0\u{1}phase\0\u{3}customers_done\0\u{3}customers_total\0\u{3}started_at\0\u{1}remaining\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.version) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.preview) }()
+      case 4: try { try decoder.decodeSingularEnumField(value: &self.phase) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.customersDone) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.customersTotal) }()
+      case 7: try { try decoder.decodeSingularMessageField(value: &self._startedAt) }()
+      case 8: try { try decoder.decodeSingularMessageField(value: &self._remaining) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.cohortID.isEmpty {
+      try visitor.visitSingularStringField(value: self.cohortID, fieldNumber: 1)
+    }
+    if self.version != 0 {
+      try visitor.visitSingularUInt32Field(value: self.version, fieldNumber: 2)
+    }
+    if self.preview != false {
+      try visitor.visitSingularBoolField(value: self.preview, fieldNumber: 3)
+    }
+    if self.phase != .unspecified {
+      try visitor.visitSingularEnumField(value: self.phase, fieldNumber: 4)
+    }
+    if self.customersDone != 0 {
+      try visitor.visitSingularUInt64Field(value: self.customersDone, fieldNumber: 5)
+    }
+    if self.customersTotal != 0 {
+      try visitor.visitSingularUInt64Field(value: self.customersTotal, fieldNumber: 6)
+    }
+    try { if let v = self._startedAt {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    } }()
+    try { if let v = self._remaining {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: BuildStatus, rhs: BuildStatus) -> Bool {
+    if lhs.cohortID != rhs.cohortID {return false}
+    if lhs.version != rhs.version {return false}
+    if lhs.preview != rhs.preview {return false}
+    if lhs.phase != rhs.phase {return false}
+    if lhs.customersDone != rhs.customersDone {return false}
+    if lhs.customersTotal != rhs.customersTotal {return false}
+    if lhs._startedAt != rhs._startedAt {return false}
+    if lhs._remaining != rhs._remaining {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WatchStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".WatchStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}running\0\u{3}slowest_behind\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.running) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.slowestBehind) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.running != 0 {
+      try visitor.visitSingularUInt32Field(value: self.running, fieldNumber: 1)
+    }
+    if self.slowestBehind != 0 {
+      try visitor.visitSingularUInt64Field(value: self.slowestBehind, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WatchStatus, rhs: WatchStatus) -> Bool {
+    if lhs.running != rhs.running {return false}
+    if lhs.slowestBehind != rhs.slowestBehind {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
