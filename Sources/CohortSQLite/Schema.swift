@@ -4,8 +4,8 @@ import GRDB
 /// The tables of the two files.
 enum Schema {
     static let logFormat: Int64 = 1
-    /// 2: overrides and lists as chunks of bitmaps.
-    static let tablesFormat: Int64 = 2
+    /// 2: overrides and lists as chunks of bitmaps. 3: versions that are drafted before they are published.
+    static let tablesFormat: Int64 = 3
 
     static let log = """
         CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
@@ -45,6 +45,13 @@ enum Schema {
             created_seconds INTEGER NOT NULL,
             created_nanoseconds INTEGER NOT NULL,
             principal TEXT NOT NULL,
+            note TEXT NOT NULL DEFAULT '',
+            published_sequence INTEGER,
+            published_seconds INTEGER,
+            published_nanoseconds INTEGER,
+            publisher TEXT,
+            reverts_to INTEGER NOT NULL DEFAULT 0,
+            discarded INTEGER NOT NULL DEFAULT 0,
             PRIMARY KEY (cohort, number)
         ) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS customers (
@@ -101,6 +108,22 @@ enum Schema {
             nanoseconds INTEGER NOT NULL
         );
         """
+
+    /// Before format 3 every version was published by the entry that made it.
+    static func addPublications(_ db: Database) throws {
+        let present = Set(try db.columns(in: "versions").map(\.name))
+        for column in [
+            "note TEXT NOT NULL DEFAULT ''", "published_sequence INTEGER", "published_seconds INTEGER",
+            "published_nanoseconds INTEGER", "publisher TEXT", "reverts_to INTEGER NOT NULL DEFAULT 0",
+            "discarded INTEGER NOT NULL DEFAULT 0",
+        ] where !present.contains(String(column.prefix { $0 != " " })) {
+            try db.execute(sql: "ALTER TABLE versions ADD COLUMN \(column)")
+        }
+        try db.execute(
+            sql: "UPDATE versions SET published_sequence = sequence, published_seconds = created_seconds, "
+                + "published_nanoseconds = created_nanoseconds, publisher = principal"
+        )
+    }
 
     /// Makes the tables of a new file, brings an older one up to `format`, and refuses a file of a later one.
     ///

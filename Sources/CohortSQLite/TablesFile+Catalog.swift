@@ -171,10 +171,16 @@ extension TablesFile {
         )
         for version in cohort.versions {
             try db.execute(
-                sql: "INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)",
+                sql: "INSERT OR REPLACE INTO versions (cohort, number, rule, sequence, created_seconds, "
+                    + "created_nanoseconds, principal, note, published_sequence, published_seconds, "
+                    + "published_nanoseconds, publisher, reverts_to, discarded) "
+                    + "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 arguments: [
-                    cohort.number, version.number, version.rule, Int64(version.sequence), version.createdAt.seconds,
-                    version.createdAt.nanoseconds, version.principal,
+                    cohort.number, version.number, version.rule, Int64(version.created.sequence),
+                    version.created.time.seconds, version.created.time.nanoseconds, version.created.principal,
+                    version.note, version.published.map { Int64($0.sequence) }, version.published?.time.seconds,
+                    version.published?.time.nanoseconds, version.published?.principal, version.revertsTo,
+                    version.isDiscarded,
                 ]
             )
         }
@@ -211,7 +217,8 @@ extension TablesFile {
 
     private func cohort(_ row: Row, _ versions: [Row]) throws -> CohortRecord {
         guard let kind = CohortKind(rawValue: row["kind"]), let policy = FailPolicy(rawValue: row["fail_policy"]),
-            let state = CohortLifecycle(rawValue: row["state"]), !versions.isEmpty
+            let state = CohortLifecycle(rawValue: row["state"]), !versions.isEmpty,
+            versions.enumerated().allSatisfy({ $0.element["number"] as Int == $0.offset + 1 })
         else { throw StoreError.corrupt("\(Self.name): a cohort's row is damaged") }
         return CohortRecord(
             number: row["number"],
@@ -222,13 +229,25 @@ extension TablesFile {
             state: state,
             createdAt: try timestamp(row, "created_"),
             updatedAt: try timestamp(row, "updated_"),
-            versions: try versions.map { version in
+            versions: try versions.map { row in
                 CohortVersion(
-                    number: version["number"],
-                    rule: version["rule"],
-                    sequence: UInt64(version["sequence"] as Int64),
-                    createdAt: try timestamp(version, "created_"),
-                    principal: version["principal"]
+                    number: row["number"],
+                    rule: row["rule"],
+                    note: row["note"],
+                    created: CohortVersion.Change(
+                        sequence: UInt64(row["sequence"] as Int64),
+                        time: try timestamp(row, "created_"),
+                        principal: row["principal"]
+                    ),
+                    published: try (row["published_sequence"] as Int64?).map { sequence in
+                        CohortVersion.Change(
+                            sequence: UInt64(sequence),
+                            time: try timestamp(row, "published_"),
+                            principal: row["publisher"]
+                        )
+                    },
+                    revertsTo: row["reverts_to"],
+                    isDiscarded: row["discarded"]
                 )
             }
         )

@@ -34,8 +34,9 @@ final class TablesFile: Sendable {
                 // A batch of random customers can make it large; it does not stay so.
                 _ = try Int.fetchOne(db, sql: "PRAGMA journal_size_limit = \(128 << 20)")
                 try db.inTransaction(.immediate) {
-                    try Schema.prepare(db, Schema.tables, file: Self.name, format: Schema.tablesFormat) { _ in
-                        try Self.adoptRows(db)
+                    try Schema.prepare(db, Schema.tables, file: Self.name, format: Schema.tablesFormat) { from in
+                        if from < 2 { try Self.adoptRows(db) }
+                        try Schema.addPublications(db)
                     }
                     return .commit
                 }

@@ -74,7 +74,12 @@ package struct CohortAdministration: CohortServiceHandler {
         _ call: ServerCall
     ) async throws(RPCError) -> UpdateCohortRuleResponse {
         let result = try await answering { () async throws(DomainError) in
-            try await engine.updateRule(cohort: request.cohortID, rule: request.rule, context: call.writeContext)
+            try await engine.updateRule(
+                cohort: request.cohortID,
+                rule: request.rule,
+                note: request.note,
+                context: call.writeContext
+            )
         }
         return .with {
             $0.cohort = CohortAPI.Cohort(result.cohort)

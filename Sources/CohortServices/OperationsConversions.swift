@@ -85,3 +85,26 @@ extension CohortAPI.LimitUse {
         fraction = use.fraction
     }
 }
+
+extension CohortAPI.BuildStatus {
+    init(_ view: BuildView) {
+        self.init()
+        cohortID = view.cohort
+        version = view.version
+        preview = view.isPreview
+        phase =
+            switch view.phase {
+            case .waiting: .waiting
+            case .scanning: .scanning
+            case .catchingUp: .catchingUp
+            case .switching: .switching
+            }
+        customersDone = view.done
+        customersTotal = view.total
+        if let time = view.startedAt { startedAt = Google_Protobuf_Timestamp(time) }
+        if let left = view.remaining {
+            let (seconds, attoseconds) = left.components
+            remaining = .init(seconds: seconds, nanos: Int32(attoseconds / 1_000_000_000))
+        }
+    }
+}

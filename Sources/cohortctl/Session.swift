@@ -28,8 +28,13 @@ struct SessionOptions: ParsableArguments {
     @Option(help: "How answers are printed: table or json.")
     var output = OutputFormat.table
 
-    @Option(help: ArgumentHelp("Longest time for one call, in seconds, 0.001 to 86400.", valueName: "seconds"))
-    var timeout = 30.0
+    @Option(
+        help: ArgumentHelp(
+            "Longest time for one call, in seconds, 0.001 to 86400. 30 if absent; 3600 where everyone is classified.",
+            valueName: "seconds"
+        )
+    )
+    var timeout: Double?
 
     private static func environment(_ name: String) -> String? {
         let value = ProcessInfo.processInfo.environment[name]
@@ -37,13 +42,19 @@ struct SessionOptions: ParsableArguments {
     }
 
     func validate() throws {
-        guard (0.001...86_400).contains(timeout) else {
+        if let timeout, !(0.001...86_400).contains(timeout) {
             throw ValidationError("--timeout is \(timeout); it takes 0.001 to 86400 seconds")
         }
     }
 
     /// Options of a call that is answered at once.
-    var callOptions: CallOptions { CallOptions(timeout: .milliseconds(Int64(timeout * 1000))) }
+    var callOptions: CallOptions { options(30) }
+    /// Options of a call that has every customer classified.
+    var buildOptions: CallOptions { options(3_600) }
+
+    private func options(_ seconds: Double) -> CallOptions {
+        CallOptions(timeout: .milliseconds(Int64((timeout ?? seconds) * 1000)))
+    }
 
     /// Runs `body` with a connected client, which is closed after it.
     func withClient<Result>(_ body: (Client) async throws -> Result) async throws -> Result {

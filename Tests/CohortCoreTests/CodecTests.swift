@@ -43,7 +43,7 @@ struct CodecTests {
         let time = try #require(Timestamp(seconds: 1_700_000_000, nanoseconds: 7))
         var entry = try LogRow(sequence: 5, time: time, payload: payload).decoded()
         #expect(entry.principal == "p" && entry.method == "m")
-        #expect(entry.change == .ruleUpdated(cohort: 2, version: 3, rule: "true"))
+        #expect(entry.change == .ruleUpdated(RuleUpdate(cohort: 2, version: 3, rule: "true")))
         let bulk = BulkReference(stage: 5, cohort: 2, version: 3, cause: .rule, toIn: 10, toOut: 0, toUnknown: 1)
         #expect(entry.bulks == [bulk] && entry.transitions.isEmpty)
         #expect(entry.encoded() == payload)

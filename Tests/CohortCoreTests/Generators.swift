@@ -80,7 +80,7 @@ struct SeededGenerator: RandomNumberGenerator {
     mutating func ordinal() -> Ordinal { Ordinal(truncatingIfNeeded: number()) }
 
     mutating func change() -> LogEntry.Change {
-        switch Int.random(in: 0..<9, using: &self) {
+        switch Int.random(in: 0..<13, using: &self) {
         case 0:
             .attributeDeclared(
                 AttributeDeclaration(
@@ -100,15 +100,26 @@ struct SeededGenerator: RandomNumberGenerator {
                     kind: .rule,
                     failPolicy: .memberOut,
                     description: text(),
-                    state: .active,
+                    state: Bool.random(using: &self) ? .active : .building,
                     createdAt: .epoch,
                     updatedAt: .epoch,
                     versions: [
-                        CohortVersion(number: 1, rule: text(), sequence: 0, createdAt: .epoch, principal: "")
+                        CohortVersion(
+                            number: 1,
+                            rule: text(),
+                            created: CohortVersion.Change(sequence: 0, time: .epoch, principal: "")
+                        )
                     ]
                 )
             )
-        case 3: .ruleUpdated(cohort: ordinal(), version: ordinal(), rule: text())
+        case 3: .ruleUpdated(RuleUpdate(cohort: ordinal(), version: ordinal(), rule: text()))
+        case 8:
+            .ruleUpdated(
+                RuleUpdate(cohort: ordinal(), version: ordinal(), rule: text(), note: text(), revertsTo: ordinal())
+            )
+        case 9: .versionDrafted(RuleUpdate(cohort: ordinal(), version: ordinal(), rule: text(), note: text()))
+        case 10: .versionDiscarded(cohort: ordinal(), version: ordinal())
+        case 11: .versionPublished(cohort: ordinal(), version: ordinal())
         case 4: .cohortArchived(ordinal())
         case 7:
             .assignmentsStaged(

@@ -195,6 +195,16 @@ struct AssignmentStoreTests {
             "cohort.db",
             """
             DROP TABLE assignment_chunks; DROP TABLE assignment_changes;
+            CREATE TABLE old AS SELECT cohort, number, rule, sequence, created_seconds, created_nanoseconds, principal
+                FROM versions;
+            DROP TABLE versions;
+            CREATE TABLE versions (
+                cohort INTEGER NOT NULL, number INTEGER NOT NULL, rule TEXT, sequence INTEGER NOT NULL,
+                created_seconds INTEGER NOT NULL, created_nanoseconds INTEGER NOT NULL, principal TEXT NOT NULL,
+                PRIMARY KEY (cohort, number)
+            ) WITHOUT ROWID;
+            INSERT INTO versions SELECT * FROM old;
+            DROP TABLE old;
             CREATE TABLE assignments (
                 cohort INTEGER NOT NULL, kind INTEGER NOT NULL, ordinal INTEGER NOT NULL,
                 PRIMARY KEY (cohort, kind, ordinal)
@@ -210,9 +220,10 @@ struct AssignmentStoreTests {
             #expect(again.shared.index.bitmaps[0].listed.members == Array(0..<700))
             let big = again.catalog.cohort("BIG")
             #expect(big?.includeCount == 1 && big?.excludeCount == 1)
+            #expect(try again.versions(ofCohort: "BIG").map(\.state) == [.active])
             try await blocking { again.shutdown() }
         }
-        #expect(try query(directory.path, "SELECT value FROM meta WHERE key = 'format'") == 2)
+        #expect(try query(directory.path, "SELECT value FROM meta WHERE key = 'format'") == 3)
         #expect(try query(directory.path, "SELECT count(*) FROM sqlite_master WHERE name LIKE 'assignments%'") == 0)
     }
 

@@ -34,6 +34,8 @@ struct Model {
     typealias Attributes = [String: (value: AttributeValue?, time: Int64)]
 
     var sequence: UInt64 = 2
+    /// Customers that were ever created.
+    var ordinals = 0
     var customers: [String: Attributes] = [:]
     /// Ids in order of ordinal.
     var order: [String] = []
@@ -90,7 +92,10 @@ struct Model {
             let allStale = !attributes.isEmpty && stale == attributes.count
             return PutResult(sequence: sequence, outcome: allStale ? .stale : .unchanged)
         }
-        if isNew { order.append(id) }
+        if isNew {
+            order.append(id)
+            ordinals += 1
+        }
         customers[id] = stored
         sequence += 1
         var result = PutResult(sequence: sequence, outcome: isNew ? .created : .updated)

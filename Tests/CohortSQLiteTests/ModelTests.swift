@@ -15,20 +15,24 @@ struct ModelTests {
     @Test("Random operations over SQLite", arguments: 0..<(longRun ? 50 : 3))
     func sqlite(seed: Int) async throws {
         let directory = TemporaryDirectory()
-        try await ModelRun(
+        let run = ModelRun(
             seed: UInt64(seed),
             operations: Self.longRun ? 10_000 : 1_500,
             directory: directory.path,
             kills: Self.longRun ? 20 : 5
         ) {
             SQLiteStore(directory: directory.path)
-        }.run()
+        }
+        run.buildsBeside = true
+        try await run.run()
     }
 
     @Test("Random operations over the memory store", arguments: 100..<(longRun ? 150 : 106))
     func memory(seed: Int) async throws {
         let store = MemoryStore()
-        try await ModelRun(seed: UInt64(seed), operations: Self.longRun ? 10_000 : 1_500) { store }.run()
+        let run = ModelRun(seed: UInt64(seed), operations: Self.longRun ? 10_000 : 1_500) { store }
+        run.buildsBeside = true
+        try await run.run()
     }
 }
 
@@ -53,11 +57,15 @@ final class ModelClock: Sendable {
 /// One seed's run.
 final class ModelRun {
     var random: SeededGenerator
+    /// Of sizes that the operations do not hang on.
+    private var sizes: SeededGenerator
     private let operations: Int
     /// Where a killed worker finds the store; `nil` for a store that no other process can open.
     let directory: String?
     private let kills: Int
     private let makeStore: () -> any Store
+    /// Whether rules are built beside the writes, as over many customers.
+    var buildsBeside = false
     /// The model at each sequence since the last `open`, where they are kept.
     var history: [UInt64: Model]?
     var model = Model() {
@@ -81,6 +89,7 @@ final class ModelRun {
         makeStore: @escaping () -> any Store
     ) {
         random = SeededGenerator(state: seed)
+        sizes = SeededGenerator(state: ~seed)
         self.operations = operations
         self.directory = directory
         self.kills = kills
@@ -161,6 +170,7 @@ final class ModelRun {
         configuration.maximumBulkChanges = Int.random(in: 0...12, using: &random)
         configuration.loadThreads = Int.random(in: 1...3, using: &random)
         configuration.maximumCohortDepth = Self.depthLimit
+        if buildsBeside { configuration.buildSwitchCustomers = Int.random(in: 0...20, using: &sizes) }
         store = FaultyStore(makeStore())
         engine = try await started(store, configuration: configuration) { [clock] in
             Timestamp(seconds: clock.seconds)!
@@ -242,7 +252,9 @@ final class ModelRun {
         )
         model.cohorts[id] = Model.Cohort(rule: rule)
         model.cohortOrder.append(id)
-        model.sequence += 1
+        // Announced first, where it is built beside the writes.
+        let isAnnounced = rule != nil && model.ordinals > engine.configuration.buildSwitchCustomers
+        model.sequence += isAnnounced ? 2 : 1
         #expect(result.sequence == model.sequence)
         #expect(result.entered == UInt64(model.members(id, .in).count))
     }

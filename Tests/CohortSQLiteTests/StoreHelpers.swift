@@ -49,6 +49,8 @@ final class FaultyStore: Store {
         var recoveries = 0
         /// Scans of customers that still work before they fail; `nil` for all.
         var scansLeft: Int?
+        /// Called at the beginning of every scan of customers.
+        var scanning: (@Sendable () -> Void)?
         /// What the log says it reaches to, instead of the truth.
         var lastSequence: UInt64?
     }
@@ -73,6 +75,7 @@ final class FaultyStore: Store {
             return left == 0
         }
         if fails { throw .failed("planted: no scan") }
+        faults.withLock { $0.scanning }?()
         try store.scanCustomers(range, body)
     }
     func readCustomers(

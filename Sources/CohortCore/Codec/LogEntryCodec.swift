@@ -10,6 +10,10 @@ extension LogEntry {
         case customerPut, customerErased, cohortCreated, ruleUpdated, cohortArchived, assignmentsChanged,
             assignmentsStaged
         case customerPutScrubbed = 32
+        /// As `cohortCreated`, but serving only once its first version is published.
+        case cohortAnnounced = 40
+        /// As `ruleUpdated`, with note and origin.
+        case ruleUpdatedWithNote, versionDrafted, versionDiscarded, versionPublished
     }
 
     package func encode(to writer: inout ByteWriter) {
@@ -86,18 +90,28 @@ extension LogEntry {
             writer.varint(ordinal)
             writer.byte(isNew ? 1 : 0)
         case .cohortCreated(let cohort):
-            writer.byte(Kind.cohortCreated.rawValue)
+            writer.byte((cohort.state == .building ? Kind.cohortAnnounced : Kind.cohortCreated).rawValue)
             writer.varint(cohort.number)
             writer.string(cohort.id)
             writer.byte(cohort.kind.rawValue)
             writer.byte(cohort.failPolicy.rawValue)
             writer.string(cohort.description)
             writer.string(cohort.rule ?? "")
-        case .ruleUpdated(let cohort, let version, let rule):
-            writer.byte(Kind.ruleUpdated.rawValue)
+        case .ruleUpdated(let update):
+            let isPlain = update.note.isEmpty && update.revertsTo == 0
+            writer.byte((isPlain ? Kind.ruleUpdated : Kind.ruleUpdatedWithNote).rawValue)
+            update.encode(to: &writer, plain: isPlain)
+        case .versionDrafted(let update):
+            writer.byte(Kind.versionDrafted.rawValue)
+            update.encode(to: &writer, plain: false)
+        case .versionDiscarded(let cohort, let version):
+            writer.byte(Kind.versionDiscarded.rawValue)
             writer.varint(cohort)
             writer.varint(version)
-            writer.string(rule)
+        case .versionPublished(let cohort, let version):
+            writer.byte(Kind.versionPublished.rawValue)
+            writer.varint(cohort)
+            writer.varint(version)
         case .cohortArchived(let cohort):
             writer.byte(Kind.cohortArchived.rawValue)
             writer.varint(cohort)
@@ -142,11 +156,19 @@ extension LogEntry {
         case .customerPutScrubbed:
             return .customerPutScrubbed(ordinal: try reader.varint32(), isNew: try reader.byte() == 1)
         case .cohortCreated:
-            return .cohortCreated(try decodeCohort(&reader))
+            return .cohortCreated(try decodeCohort(&reader, .active))
+        case .cohortAnnounced:
+            return .cohortCreated(try decodeCohort(&reader, .building))
         case .ruleUpdated:
-            let cohort = try reader.varint32()
-            let version = try reader.varint32()
-            return .ruleUpdated(cohort: cohort, version: version, rule: try reader.string())
+            return .ruleUpdated(try RuleUpdate(decoding: &reader, plain: true))
+        case .ruleUpdatedWithNote:
+            return .ruleUpdated(try RuleUpdate(decoding: &reader, plain: false))
+        case .versionDrafted:
+            return .versionDrafted(try RuleUpdate(decoding: &reader, plain: false))
+        case .versionDiscarded:
+            return .versionDiscarded(cohort: try reader.varint32(), version: try reader.varint32())
+        case .versionPublished:
+            return .versionPublished(cohort: try reader.varint32(), version: try reader.varint32())
         case .cohortArchived:
             return .cohortArchived(try reader.varint32())
         case .assignmentsChanged:
@@ -159,7 +181,10 @@ extension LogEntry {
     }
 
     /// Times and versions are those of the entry: filled in by who applies it.
-    private static func decodeCohort(_ reader: inout ByteReader) throws(CodecError) -> CohortRecord {
+    private static func decodeCohort(
+        _ reader: inout ByteReader,
+        _ state: CohortLifecycle
+    ) throws(CodecError) -> CohortRecord {
         let number = try reader.varint32()
         let id = try reader.string()
         guard let kind = CohortKind(rawValue: try reader.byte()), let policy = FailPolicy(rawValue: try reader.byte())
@@ -172,16 +197,14 @@ extension LogEntry {
             kind: kind,
             failPolicy: policy,
             description: description,
-            state: .active,
+            state: state,
             createdAt: .epoch,
             updatedAt: .epoch,
             versions: [
                 CohortVersion(
                     number: 1,
                     rule: kind == .rule ? rule : nil,
-                    sequence: 0,
-                    createdAt: .epoch,
-                    principal: ""
+                    created: CohortVersion.Change(sequence: 0, time: .epoch, principal: "")
                 )
             ]
         )
@@ -244,6 +267,25 @@ extension LogEntry {
             )
         }
         return result
+    }
+}
+
+extension RuleUpdate {
+    fileprivate func encode(to writer: inout ByteWriter, plain: Bool) {
+        writer.varint(cohort)
+        writer.varint(version)
+        writer.string(rule)
+        if plain { return }
+        writer.string(note)
+        writer.varint(revertsTo)
+    }
+
+    fileprivate init(decoding reader: inout ByteReader, plain: Bool) throws(CodecError) {
+        cohort = try reader.varint32()
+        version = try reader.varint32()
+        rule = try reader.string()
+        note = plain ? "" : try reader.string()
+        revertsTo = plain ? 0 : try reader.varint32()
     }
 }
 

@@ -118,6 +118,8 @@ package struct EngineStatus: Sendable, Hashable {
     package var storeBytes: UInt64
     /// What the background passes have done.
     package var upkeep: UpkeepStatus
+    /// Versions being built, or waiting for it: the one being built first.
+    package var builds: [BuildView]
     /// What is wrong, fit for an operator; empty if nothing.
     package var problem: String
 }

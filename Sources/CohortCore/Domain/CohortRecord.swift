@@ -1,23 +1,3 @@
-/// One numbered, immutable version of a cohort.
-package struct CohortVersion: Sendable, Hashable {
-    /// From 1.
-    package var number: UInt32
-    /// The CEL source; `nil` for a list.
-    package var rule: String?
-    package var sequence: UInt64
-    package var createdAt: Timestamp
-    /// Who published it.
-    package var principal: String
-
-    package init(number: UInt32, rule: String?, sequence: UInt64, createdAt: Timestamp, principal: String) {
-        self.number = number
-        self.rule = rule
-        self.sequence = sequence
-        self.createdAt = createdAt
-        self.principal = principal
-    }
-}
-
 /// All that is stored of a cohort besides its members.
 package struct CohortRecord: Sendable, Hashable {
     package var number: CohortNumber
@@ -28,8 +8,10 @@ package struct CohortRecord: Sendable, Hashable {
     package var state: CohortLifecycle
     package var createdAt: Timestamp
     package var updatedAt: Timestamp
-    /// In order of number; the last one serves.
-    package var versions: [CohortVersion]
+    /// In order of number, from 1 on without a gap.
+    package private(set) var versions: [CohortVersion]
+    /// The number of the version that serves; 0 before the first one does.
+    package private(set) var serving: UInt32 = 0
 
     package init(
         number: CohortNumber,
@@ -51,10 +33,60 @@ package struct CohortRecord: Sendable, Hashable {
         self.createdAt = createdAt
         self.updatedAt = updatedAt
         self.versions = versions
+        serving = Self.serving(versions)
     }
 
-    package var version: UInt32 { versions.last?.number ?? 0 }
-    package var rule: String? { versions.last?.rule }
+    /// The same cohort with its first version alone.
+    init(_ cohort: CohortRecord, first: CohortVersion) {
+        self = cohort
+        versions = [first]
+        serving = Self.serving(versions)
+    }
+
+    /// The version that serves, or is to be the first.
+    package var version: UInt32 { max(serving, 1) }
+    /// Its rule; `nil` for a list.
+    package var rule: String? { versions[Int(version) - 1].rule }
+    /// The number that the next version gets.
+    package var nextVersion: UInt32 { UInt32(versions.count) + 1 }
+
+    package func version(_ number: UInt32) -> CohortVersion? {
+        number >= 1 && number <= versions.count ? versions[Int(number) - 1] : nil
+    }
+
+    /// Adds the next version.
+    mutating func add(_ version: CohortVersion) {
+        precondition(version.number == nextVersion, "versions are numbered without gaps")
+        versions.append(version)
+        if version.published != nil { serving = version.number }
+    }
+
+    /// Has a draft serve.
+    mutating func publish(_ number: UInt32, _ change: CohortVersion.Change) {
+        versions[Int(number) - 1].published = change
+        serving = number
+    }
+
+    mutating func discard(_ number: UInt32) { versions[Int(number) - 1].isDiscarded = true }
+
+    /// - Parameter building: the number of the version that is being built.
+    package func state(of version: CohortVersion, building: UInt32? = nil) -> VersionState {
+        if version.isDiscarded { return .discarded }
+        if version.number == serving { return .active }
+        if version.published != nil { return .retired }
+        return version.number == building || state == .building ? .building : .draft
+    }
+
+    /// The version that served before the one that serves; `nil` if none did.
+    var served: UInt32? {
+        versions.filter { $0.published != nil && $0.number != serving }
+            .max { ($0.published?.sequence ?? 0) < ($1.published?.sequence ?? 0) }?.number
+    }
+
+    private static func serving(_ versions: [CohortVersion]) -> UInt32 {
+        versions.max { ($0.published?.sequence ?? 0) < ($1.published?.sequence ?? 0) }
+            .flatMap { $0.published == nil ? nil : $0.number } ?? 0
+    }
 }
 
 /// A customer's manual assignment to a cohort. Raw values are stored and never change meaning.

@@ -18,8 +18,8 @@ extension LogEntry {
                 result.change = .assignmentsChanged(kept)
                 concerned = true
             }
-        case .attributeDeclared, .customerErased, .customerPutScrubbed, .cohortCreated, .ruleUpdated, .cohortArchived,
-            .assignmentsStaged:
+        case .attributeDeclared, .customerErased, .customerPutScrubbed, .cohortCreated, .ruleUpdated, .versionDrafted,
+            .versionDiscarded, .versionPublished, .cohortArchived, .assignmentsStaged:
             break
         }
         result.transitions.removeAll { ordinals.contains($0.ordinal) }

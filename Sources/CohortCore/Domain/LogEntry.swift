@@ -17,8 +17,13 @@ package struct LogEntry: Sendable, Hashable {
         case customerErased(Ordinal)
         /// What is left of a put whose customer has been erased since.
         case customerPutScrubbed(ordinal: Ordinal, isNew: Bool)
+        /// A rule cohort whose state is `building` serves from the publication of its first version on.
         case cohortCreated(CohortRecord)
-        case ruleUpdated(cohort: CohortNumber, version: UInt32, rule: String)
+        /// A version that is drafted and published in one.
+        case ruleUpdated(RuleUpdate)
+        case versionDrafted(RuleUpdate)
+        case versionDiscarded(cohort: CohortNumber, version: UInt32)
+        case versionPublished(cohort: CohortNumber, version: UInt32)
         case cohortArchived(CohortNumber)
         /// Overrides or list members, made and taken back.
         case assignmentsChanged([Assignment])
@@ -42,6 +47,24 @@ package struct LogEntry: Sendable, Hashable {
         self.change = change
         self.transitions = transitions
         self.bulks = bulks
+    }
+}
+
+/// The next version of a cohort.
+package struct RuleUpdate: Sendable, Hashable {
+    package var cohort: CohortNumber
+    package var version: UInt32
+    package var rule: String
+    package var note: String
+    /// As in ``CohortVersion``.
+    package var revertsTo: UInt32
+
+    package init(cohort: CohortNumber, version: UInt32, rule: String, note: String = "", revertsTo: UInt32 = 0) {
+        self.cohort = cohort
+        self.version = version
+        self.rule = rule
+        self.note = note
+        self.revertsTo = revertsTo
     }
 }
 

@@ -21,27 +21,35 @@ extension Committer {
         case .cohortCreated(var cohort):
             cohort.createdAt = entry.time
             cohort.updatedAt = entry.time
-            cohort.versions = [
-                CohortVersion(
+            let change = CohortVersion.Change(entry)
+            cohort = CohortRecord(
+                cohort,
+                first: CohortVersion(
                     number: 1,
                     rule: cohort.rule,
-                    sequence: entry.sequence,
-                    createdAt: entry.time,
-                    principal: entry.principal
-                )
-            ]
-            replace(cohort, &changes)
-        case .ruleUpdated(let number, let version, let rule):
-            var cohort = catalog.cohorts[Int(number)]
-            cohort.versions.append(
-                CohortVersion(
-                    number: version,
-                    rule: rule,
-                    sequence: entry.sequence,
-                    createdAt: entry.time,
-                    principal: entry.principal
+                    created: change,
+                    published: cohort.state == .building ? nil : change
                 )
             )
+            replace(cohort, &changes)
+        case .ruleUpdated(let update):
+            var cohort = catalog.cohorts[Int(update.cohort)]
+            cohort.add(CohortVersion(update, entry, isPublished: true))
+            cohort.state = .active
+            cohort.updatedAt = entry.time
+            replace(cohort, &changes)
+        case .versionDrafted(let update):
+            var cohort = catalog.cohorts[Int(update.cohort)]
+            cohort.add(CohortVersion(update, entry, isPublished: false))
+            keep(cohort, &changes)
+        case .versionDiscarded(let number, let version):
+            var cohort = catalog.cohorts[Int(number)]
+            cohort.discard(version)
+            keep(cohort, &changes)
+        case .versionPublished(let number, let version):
+            var cohort = catalog.cohorts[Int(number)]
+            cohort.publish(version, CohortVersion.Change(entry))
+            cohort.state = .active
             cohort.updatedAt = entry.time
             replace(cohort, &changes)
         case .cohortArchived(let number):
@@ -68,13 +76,16 @@ extension Committer {
     private func touch(_ number: CohortNumber, _ entry: LogEntry, _ changes: inout PendingChanges) {
         var cohort = catalog.cohorts[Int(number)]
         cohort.updatedAt = entry.time
+        keep(cohort, &changes)
+    }
+
+    private func keep(_ cohort: CohortRecord, _ changes: inout PendingChanges) {
         catalog.set(cohort)
         changes.cohorts.append(cohort)
     }
 
     private func replace(_ cohort: CohortRecord, _ changes: inout PendingChanges) {
-        catalog.set(cohort)
-        changes.cohorts.append(cohort)
+        keep(cohort, &changes)
         installRule(of: cohort)
     }
 
@@ -86,7 +97,7 @@ extension Committer {
     /// Compiles the serving rule. It compiled when it was accepted; if it does not now, the cohort's customers keep what
     /// they have, and the problem is shown.
     func installRule(of cohort: CohortRecord) {
-        guard cohort.state != .archived, let source = cohort.rule else { return rules.set(nil, for: cohort.number) }
+        guard cohort.state == .active, let source = cohort.rule else { return rules.set(nil, for: cohort.number) }
         do throws(DomainError) {
             rules.set(try rules.compile(source, cohort: cohort, version: cohort.version, catalog), for: cohort.number)
         } catch {
@@ -94,5 +105,18 @@ extension Committer {
             shared.setProblem(.rules, "the rule of \(cohort.id) no longer compiles; its memberships stand still")
             shared.log(.error, "a stored rule no longer compiles", [("cohort", cohort.id)])
         }
+    }
+}
+
+extension CohortVersion {
+    fileprivate init(_ update: RuleUpdate, _ entry: LogEntry, isPublished: Bool) {
+        self.init(
+            number: update.version,
+            rule: update.rule,
+            note: update.note,
+            created: Change(entry),
+            published: isPublished ? Change(entry) : nil,
+            revertsTo: update.revertsTo
+        )
     }
 }

@@ -151,7 +151,7 @@ extension Committer {
         }
     }
 
-    private func customerID(_ ordinal: Ordinal) -> String {
+    func customerID(_ ordinal: Ordinal) -> String {
         String(decoding: shared.index.customers.arena.id(ordinal), as: UTF8.self)
     }
 }

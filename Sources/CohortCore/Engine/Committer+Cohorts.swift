@@ -31,62 +31,63 @@ extension Committer {
             slot: catalog.attributes.count,
             declaredAt: sequence + 1
         )
-        let entry = entry(.attributeDeclared(declaration), context)
-        try persist([row(entry)])
-        var changes = changes(for: entry)
-        apply(entry, &changes)
-        publishCatalog()
-        publish([entry], changes)
+        try commit(.attributeDeclared(declaration), context)
         return DeclareResult(declaration: declaration, sequence: sequence, created: true)
     }
 
-    func createCohort(
+    func createList(
         _ definition: CohortDefinition,
         _ context: WriteContext
     ) throws(DomainError) -> CohortChangeResult {
         try check(definition)
-        let time = commitTime()
-        let rule = definition.kind == .rule ? definition.rule : nil
-        let cohort = CohortRecord(
+        let cohort = newCohort(definition, .active)
+        return try commit(.cohortCreated(cohort), [leaving(cohort, .rule)], context)
+    }
+
+    /// Checks and compiles the rule of a cohort that is to be created.
+    func compile(creating definition: CohortDefinition) throws(DomainError) -> CompiledRule {
+        try check(definition)
+        let cohort = newCohort(definition, .building)
+        let rule = try rules.compile(definition.rule ?? "", cohort: cohort, version: 1, catalog)
+        try checkDependencies(of: rule, cohort)
+        return rule
+    }
+
+    /// Creates a rule cohort that serves only once its first version is built.
+    func announce(_ definition: CohortDefinition, _ context: WriteContext) throws(DomainError) {
+        let cohort = newCohort(definition, .building)
+        _ = try commit(.cohortCreated(cohort), [leaving(cohort, .rule)], context)
+    }
+
+    /// Creates a rule cohort with its memberships, or has it serve if it was announced.
+    func create(
+        _ definition: CohortDefinition,
+        _ built: BuiltMembership,
+        _ context: WriteContext
+    ) throws(DomainError) -> CohortChangeResult {
+        let moves = bulkChanges(built.derivation, built.moves)
+        if let number = catalog.numbers[definition.id] {
+            return try commit(.versionPublished(cohort: number, version: 1), moves, context)
+        }
+        return try commit(.cohortCreated(newCohort(definition, .active)), moves, context)
+    }
+
+    private func newCohort(_ definition: CohortDefinition, _ state: CohortLifecycle) -> CohortRecord {
+        // Times and principal are those of the entry: filled in by who applies it.
+        let change = CohortVersion.Change(sequence: sequence + 1, time: .epoch, principal: "")
+        return CohortRecord(
             number: CohortNumber(catalog.cohorts.count),
             id: definition.id,
             kind: definition.kind,
             failPolicy: definition.failPolicy,
             description: definition.description,
-            state: .active,
-            createdAt: time,
-            updatedAt: time,
+            state: state,
+            createdAt: .epoch,
+            updatedAt: .epoch,
             versions: [
-                CohortVersion(
-                    number: 1,
-                    rule: rule,
-                    sequence: sequence + 1,
-                    createdAt: time,
-                    principal: context.principal
-                )
+                CohortVersion(number: 1, rule: definition.kind == .rule ? definition.rule : nil, created: change)
             ]
         )
-        guard let rule else { return try commit(.cohortCreated(cohort), [leaving(cohort, .rule)], context) }
-        let compiled = try rules.compile(rule, cohort: cohort, version: 1, catalog)
-        try checkDependencies(of: compiled, cohort)
-        return try commit(.cohortCreated(cohort), try changes(publishing: compiled), context)
-    }
-
-    func updateRule(cohort id: String, rule: String, _ context: WriteContext) throws(DomainError) -> CohortChangeResult
-    {
-        let cohort = try catalog.cohort(id)
-        guard cohort.kind == .rule else {
-            throw .failedPrecondition(
-                code: "NOT_A_RULE_COHORT",
-                message: "\(id) is a list; it has no rule. Change its members instead."
-            )
-        }
-        let version = cohort.version + 1
-        let compiled = try rules.compile(rule, cohort: cohort, version: version, catalog)
-        if cohort.rule.map({ $0.utf8.elementsEqual(rule.utf8) }) ?? false { return unchanged(cohort) }
-        try checkDependencies(of: compiled, cohort)
-        let changes = try changes(publishing: compiled)
-        return try commit(.ruleUpdated(cohort: cohort.number, version: version, rule: rule), changes, context)
     }
 
     func archive(cohort id: String, _ context: WriteContext) throws(DomainError) -> CohortChangeResult {
@@ -192,6 +193,16 @@ extension Committer {
 
     func changes(for entry: LogEntry) -> PendingChanges {
         PendingChanges(sequence: entry.sequence, time: entry.time, nextOrdinal: nextOrdinal)
+    }
+
+    /// Commits a change that moves no memberships.
+    func commit(_ change: LogEntry.Change, _ context: WriteContext) throws(DomainError) {
+        let entry = entry(change, context)
+        try persist([row(entry)])
+        var changes = changes(for: entry)
+        apply(entry, &changes)
+        publishCatalog()
+        publish([entry], changes)
     }
 
     func unchanged(_ cohort: CohortRecord) -> CohortChangeResult {

@@ -18,6 +18,8 @@ final class Committer: @unchecked Sendable {
     var nextOrdinal: Ordinal = 0
     /// Customers whose creation the log no longer tells: replaying it never makes them.
     var scrubbedAway: Set<Ordinal> = []
+    /// Who changes, for a build that goes on beside; `nil` while none does.
+    var changed: ChangedCustomers?
     /// Set when it is not known what the log holds: nothing is written until it is.
     private var logIsUncertain = false
 
@@ -163,6 +165,11 @@ final class Committer: @unchecked Sendable {
         assignments: AssignmentChange? = nil
     ) {
         guard let last = entries.last else { return }
+        if let changed {
+            for entry in entries { changed.add(entry) }
+            for bulk in bulks { changed.add(bulk) }
+            if let assignments { changed.add(assignments) }
+        }
         shared.pending.add(changes)
         let prepared = bulks.map { shared.index.prepare($0) }
         let preparedAssignments = assignments.map { shared.index.prepare($0) }

@@ -2,9 +2,10 @@
 /// cohorts that depend on it. One pass over the customers does for all of them, in order of dependency, so that a rule
 /// reads what a cohort is after the change where that changes with it, and what it is now elsewhere.
 ///
-/// Made by the committer, which changes nothing while threads of a build read it.
+/// Made by the committer. It looks into bitmaps that change nothing while it is read: those of the index, as long as the
+/// committer waits for it, or copies.
 final class Derivation: @unchecked Sendable {
-    // Unchecked: the bitmaps that it looks into are changed by the committer alone, who waits for the build.
+    // Unchecked: nobody changes the bitmaps that it looks into, as said above.
 
     /// Where a cohort stands before the change.
     struct Standing {
@@ -59,24 +60,33 @@ final class Derivation: @unchecked Sendable {
     private let places: [Int]
     private let owners: [MembershipIndex.CohortBitmaps]
 
-    /// - Parameter customers: whom it can concern; `nil` for everyone, or those whose memberships are given.
+    /// - Parameters:
+    ///   - customers: whom it can concern; `nil` for everyone, or those whose memberships are given.
+    ///   - copying: looks into copies of what the index holds now.
     private init(
         _ first: Source,
         _ cohort: CohortNumber,
         _ version: UInt32,
         _ committer: Committer,
-        over customers: ChunkedBitmap? = nil
+        over customers: ChunkedBitmap? = nil,
+        copying: Bool = false
     ) {
         var owners = committer.shared.index.bitmaps
         // A cohort that is being created has no bitmaps yet.
         if Int(cohort) == owners.count { owners.append(MembershipIndex.CohortBitmaps()) }
+        // What depends on memberships that are evaluated here follows once all of the change is known.
+        let followed: Set<CohortNumber> = customers == nil ? [cohort] : []
+        let dependents = CohortDependencies.dependents(of: followed, among: committer.rules.active)
+        if copying {
+            var read = Set([cohort] + dependents.map(\.cohort) + dependents.flatMap(\.references))
+            if case .published(let rule) = first { read.formUnion(rule.references) }
+            for number in read { owners[Int(number)] = owners[Int(number)].copyForReading() }
+        }
         let standings = owners.map { Standing($0) }
         var places = [Int](repeating: -1, count: owners.count)
         var steps = [Step(cohort: cohort, version: version, source: first, standing: standings[Int(cohort)])]
         places[Int(cohort)] = 0
-        // What depends on memberships that are evaluated here follows once all of the change is known.
-        let followed: Set<CohortNumber> = customers == nil ? [cohort] : []
-        for rule in CohortDependencies.dependents(of: followed, among: committer.rules.active) {
+        for rule in dependents {
             places[Int(rule.cohort)] = steps.count
             let reading = rule.references.map { places[Int($0)] }.filter { $0 >= 0 }
             steps.append(
@@ -104,8 +114,10 @@ final class Derivation: @unchecked Sendable {
     }
 
     /// What a new rule changes.
-    convenience init(publishing rule: CompiledRule, _ committer: Committer) {
-        self.init(.published(rule), rule.cohort, rule.version, committer)
+    ///
+    /// - Parameter copying: for a build beside the committer.
+    convenience init(publishing rule: CompiledRule, _ committer: Committer, copying: Bool = false) {
+        self.init(.published(rule), rule.cohort, rule.version, committer, copying: copying)
     }
 
     /// What a rule that stays makes of these customers without overrides.
@@ -151,6 +163,12 @@ struct Moves {
         }
     }
 
+    func subtract(_ others: ChunkedBitmap) {
+        toIn.subtract(others)
+        toOut.subtract(others)
+        toUnknown.subtract(others)
+    }
+
     func formUnion(_ other: Moves) {
         toIn.formUnion(other.toIn)
         toOut.formUnion(other.toOut)
@@ -168,14 +186,19 @@ final class Deriver {
     private var moved: [Bool]
     /// By step.
     let moves: [Moves]
+    /// Why a new rule cannot be decided, and for whom; `nil` where nobody asks.
+    let failures: RuleFailures?
 
-    /// - Parameter slots: how many attributes are declared.
-    init(_ derivation: Derivation, slots: Int) {
+    /// - Parameters:
+    ///   - slots: how many attributes are declared.
+    ///   - failures: takes in why a new rule cannot be decided.
+    init(_ derivation: Derivation, slots: Int, failures: RuleFailures? = nil) {
         self.derivation = derivation
         self.slots = slots
         derived = derivation.steps.map { _ in .out }
         moved = derivation.steps.map { _ in false }
         moves = derivation.steps.map { _ in Moves() }
+        self.failures = failures
     }
 
     /// - Parameter attributes: asked for once, if a rule that has to be evaluated reads attributes.
@@ -213,89 +236,16 @@ final class Deriver {
                 derived[place] = classifier.evaluate(rule) {
                     derivation.membership(of: ordinal, in: $0, derived)
                 }
+                if place == 0, derived[0] == .unknown, let failures {
+                    failures.add(
+                        ordinal,
+                        classifier.error(of: rule) { derivation.membership(of: ordinal, in: $0, derived) }
+                    )
+                }
             }
             guard derived[place] != before else { continue }
             moved[place] = true
             moves[place].add(ordinal, derived[place])
         }
-    }
-}
-
-extension Committer {
-    /// What a new rule changes in its own cohort, which comes first, and in those that depend on it.
-    func changes(publishing rule: CompiledRule) throws(DomainError) -> [BulkChange] {
-        try derive(Derivation(publishing: rule, self))
-    }
-
-    /// A change of memberships, and what it changes in the cohorts that depend on that one.
-    func changes(following change: BulkChange) throws(DomainError) -> [BulkChange] {
-        guard change.count > 0 else { return [change] }
-        let derivation = Derivation(following: change, self)
-        return derivation.steps.count == 1 ? [change] : try derive(derivation)
-    }
-
-    private func derive(_ derivation: Derivation) throws(DomainError) -> [BulkChange] {
-        let moves: [Moves]
-        do throws(StoreError) {
-            moves = try self.moves(derivation)
-        } catch {
-            throw answer(to: error)
-        }
-        var result: [BulkChange] = []
-        for (place, step) in derivation.steps.enumerated() {
-            let cause: TransitionCause
-            switch step.source {
-            case .given(let change):
-                result.append(change)
-                continue
-            case .published, .evaluated: cause = .rule
-            case .dependent: cause = .cohort
-            }
-            if place > 0, moves[place].isEmpty { continue }
-            result.append(
-                BulkChange(
-                    stage: BulkChange.stage(sequence: sequence + 1, part: result.count),
-                    cohort: step.cohort,
-                    version: step.version,
-                    cause: cause,
-                    toIn: moves[place].toIn,
-                    toOut: moves[place].toOut,
-                    toUnknown: moves[place].toUnknown
-                )
-            )
-        }
-        return result
-    }
-
-    func moves(_ derivation: Derivation) throws(StoreError) -> [Moves] {
-        let slots = catalog.attributes.count
-        guard let concerned = derivation.concerned,
-            concerned.count < max(10_000, UInt64(nextOrdinal) / 8)
-                || !derivation.readsAttributes
-        else {
-            return try MembershipBuilder(
-                store: shared.store,
-                pending: shared.pending.snapshot(),
-                nextOrdinal: nextOrdinal,
-                slots: slots,
-                threads: configuration.loadThreads
-            ).build(derivation)
-        }
-        let deriver = Deriver(derivation, slots: slots)
-        let ordinals = concerned.members
-        // In parts, so that the records of many need not fit into memory.
-        for start in stride(from: 0, to: ordinals.count, by: 10_000) {
-            let part = Array(ordinals[start..<min(start + 10_000, ordinals.count)])
-            let loaded = derivation.readsAttributes ? try load(part) : [:]
-            for ordinal in part {
-                try deriver.derive(ordinal) { () throws(StoreError) in
-                    guard let customer = loaded[ordinal] else {
-                        throw .corrupt("customer \(ordinal) is in the index but not in the store")
-                    }
-                    return customer.record.attributes
-                }
-            }
-        }
-        return deriver.moves
     }
 }

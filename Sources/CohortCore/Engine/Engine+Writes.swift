@@ -54,28 +54,6 @@ extension Engine {
         }
     }
 
-    /// - Throws: `.alreadyExists` also for the id of an archived cohort, `.ruleRejected` for a rule that does not compile.
-    package func createCohort(
-        _ definition: CohortDefinition,
-        context: WriteContext
-    ) async throws(DomainError) -> CohortChangeResult {
-        let context = context.bounded
-        return try await alone { committer throws(DomainError) in try committer.createCohort(definition, context) }
-    }
-
-    /// Publishes `rule` as the next version of a rule cohort, everyone re-evaluated, in one step. The rule that serves
-    /// already changes nothing.
-    package func updateRule(
-        cohort: String,
-        rule: String,
-        context: WriteContext
-    ) async throws(DomainError) -> CohortChangeResult {
-        let context = context.bounded
-        return try await alone { committer throws(DomainError) in
-            try committer.updateRule(cohort: cohort, rule: rule, context)
-        }
-    }
-
     /// Adds to the customers that are IN (`include`) or OUT (`exclude`) whatever the rule or the list says, or gives
     /// them back to it (`clear`). A customer has at most one override in a cohort; naming one twice is refused.
     package func setOverrides(
@@ -102,12 +80,6 @@ extension Engine {
         return try await alone { committer throws(DomainError) in
             try committer.changeList(cohort: cohort, add: add, remove: remove, context)
         }
-    }
-
-    /// Ends a cohort: everyone leaves, and its id is never used again.
-    package func archive(cohort: String, context: WriteContext) async throws(DomainError) -> CohortChangeResult {
-        let context = context.bounded
-        return try await alone { committer throws(DomainError) in try committer.archive(cohort: cohort, context) }
     }
 
     // MARK: The way to the committer

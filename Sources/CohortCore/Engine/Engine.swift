@@ -9,6 +9,7 @@ package final class Engine: Sendable {
         var committer: Worker?
         var materializer: Worker?
         var readers: WorkerPool?
+        var builds: Worker?
         var upkeep: Worker?
         var started = false
         var stopping = false
@@ -69,7 +70,10 @@ package final class Engine: Sendable {
         threads.withLock {
             $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
             $0.committer = Worker(name: "cohort-commit") { committer.run() }
+            let builds = shared.builds
+            $0.builds = Worker(name: "cohort-builds") { builds.run() }
         }
+        shared.resumeBuilds()
         if shared.configuration.upkeepInterval > 0 {
             let upkeep = upkeepPasses
             threads.withLock { $0.upkeep = Worker(name: "cohort-upkeep") { upkeep.run() } }
@@ -98,6 +102,7 @@ package final class Engine: Sendable {
         shared.state = .failed
         shared.pending.stop()
         threads.withLock { $0.materializer }?.join()
+        shared.builds.close()
         shared.queue.close()
         shared.waiters.close()
         shared.store.close()
@@ -108,13 +113,13 @@ package final class Engine: Sendable {
     package func shutdown() {
         let state = shared.state
         guard state == .serving || state == .storeUnavailable || state == .failed else { return }
-        let running: (Worker, Worker?, WorkerPool?, Worker?)? = threads.withLock { threads in
+        let running: Threads? = threads.withLock { threads in
             // A start that failed has left no committer, and closed everything itself.
-            guard !threads.stopping, let committer = threads.committer else { return nil }
+            guard !threads.stopping, threads.committer != nil else { return nil }
             threads.stopping = true
-            return (committer, threads.materializer, threads.readers, threads.upkeep)
+            return threads
         }
-        guard let (committer, materializer, readers, upkeep) = running else { return }
+        guard let running else { return }
         while true {
             let state = shared.state
             guard state == .serving || state == .storeUnavailable else { break }
@@ -122,13 +127,15 @@ package final class Engine: Sendable {
         }
         // While the committer still takes what it asks for.
         upkeepPasses.stop()
-        upkeep?.join()
+        running.upkeep?.join()
+        shared.builds.close()
+        running.builds?.join()
         shared.queue.close()
-        committer.join()
+        running.committer?.join()
         shared.pending.stop()
-        materializer?.join()
+        running.materializer?.join()
         shared.waiters.close()
-        readers?.stop()
+        running.readers?.stop()
         shared.store.close()
         shared.state = .stopped
     }
@@ -148,6 +155,7 @@ package final class Engine: Sendable {
             pendingBytes: shared.pending.bytes,
             storeBytes: shared.state == .stopped ? 0 : shared.store.sizeInBytes,
             upkeep: figures.upkeep,
+            builds: shared.builds.views,
             problem: figures.problem
         )
     }

@@ -41,6 +41,16 @@ package struct EngineConfiguration: Sendable {
     package var publishSlice = 32
     /// Customers changed by one entry above which the change is staged as bitmaps instead of record by record.
     package var bulkThreshold = 1_024
+    /// Customers that are evaluated for a new rule while writes wait; beyond it they are evaluated beside the writes.
+    package var buildSwitchCustomers = 4_000
+    /// Changes of rules and previews that wait or run before more are refused.
+    package var maximumBuilds = 64
+    /// Versions of one cohort, over its life.
+    package var maximumVersions = 10_000
+    /// Drafts of one cohort that were neither published nor discarded.
+    package var maximumDrafts = 100
+    /// Customers in each sample of a preview.
+    package var maximumPreviewSample = 100
     /// What a refused writer is told to wait.
     package var retryAfter: Duration = .milliseconds(250)
 

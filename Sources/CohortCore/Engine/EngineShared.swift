@@ -45,6 +45,7 @@ final class EngineShared: Sendable {
     let index: MembershipIndex
     let pending: PendingRecords
     let queue: SubmissionQueue
+    let builds: BuildQueue
     let waiters = SequenceWaiters()
     /// Uploads that run.
     let uploads = Atomic<Int>(0)
@@ -61,6 +62,7 @@ final class EngineShared: Sendable {
             flushRows: configuration.materializeRows,
             maximumBytes: configuration.maximumPendingBytes
         )
+        builds = BuildQueue(capacity: configuration.maximumBuilds, retryAfter: configuration.retryAfter)
         queue = SubmissionQueue(capacity: configuration.queueCapacity, retryAfter: configuration.retryAfter)
     }
 

@@ -2,7 +2,7 @@ import Synchronization
 
 /// Carries a derivation out over every customer it can concern: those of the tables, and those that the tables do not hold
 /// yet.
-struct MembershipBuilder {
+struct MembershipBuilder: Sendable {
     let store: any Store
     /// Taken before the tables are read: what is here is newer than what is there.
     let pending: [Ordinal: PendingRecords.Lookup]
@@ -10,17 +10,28 @@ struct MembershipBuilder {
     /// How many attributes are declared.
     let slots: Int
     let threads: Int
+    /// Told how far it is, and asked whether to go on.
+    var progress: BuildProgress?
+
+    /// Customers between two looks at the progress.
+    private static let progressStep = 4_096
+
     private final class Shared: @unchecked Sendable {
         // Unchecked: guarded by `lock`.
         private let lock = Mutex(())
         private let result: [Moves]
+        private let failures: RuleFailures?
         private var failure: StoreError?
 
-        init(steps: Int) { result = (0..<steps).map { _ in Moves() } }
+        init(steps: Int, _ failures: RuleFailures?) {
+            result = (0..<steps).map { _ in Moves() }
+            self.failures = failures
+        }
 
-        func merge(_ part: [Moves]) {
+        func merge(_ part: Deriver) {
             lock.withLock { _ in
-                for (own, found) in zip(result, part) { own.formUnion(found) }
+                for (own, found) in zip(result, part.moves) { own.formUnion(found) }
+                if let found = part.failures { failures?.formUnion(found) }
             }
         }
 
@@ -32,22 +43,25 @@ struct MembershipBuilder {
         }
     }
 
+    /// - Parameter failures: takes in why a new rule cannot be decided.
     /// - Returns: by step of the derivation, who becomes what.
-    func build(_ derivation: Derivation) throws(StoreError) -> [Moves] {
-        let shared = Shared(steps: derivation.steps.count)
-        let waiting = Deriver(derivation, slots: slots)
+    /// - Throws: `BuildProgress.ended` when it was told to end.
+    func build(_ derivation: Derivation, failures: RuleFailures? = nil) throws(StoreError) -> [Moves] {
+        let shared = Shared(steps: derivation.steps.count, failures)
+        let isExplaining = failures != nil
+        let waiting = deriver(derivation, isExplaining)
         for (ordinal, lookup) in pending {
             guard case .record(let bytes) = lookup else { continue }
             try bytes.withUnsafeRecord { (bytes) throws(StoreError) in
                 try Self.derive(bytes, ordinal, derivation, waiting)
             }
         }
-        shared.merge(waiting.moves)
+        shared.merge(waiting)
         let ranges = OrdinalRanges.split(nextOrdinal, parts: threads * 4)
         guard !ranges.isEmpty else { return try shared.take() }
         Worker.perform(iterations: ranges.count, threads: threads) { i in
             do throws(StoreError) {
-                shared.merge(try scan(ranges[i], derivation))
+                shared.merge(try scan(ranges[i], derivation, isExplaining))
             } catch {
                 shared.fail(error)
             }
@@ -55,13 +69,28 @@ struct MembershipBuilder {
         return try shared.take()
     }
 
-    private func scan(_ range: ClosedRange<Ordinal>, _ derivation: Derivation) throws(StoreError) -> [Moves] {
-        let deriver = Deriver(derivation, slots: slots)
+    private func deriver(_ derivation: Derivation, _ isExplaining: Bool) -> Deriver {
+        Deriver(derivation, slots: slots, failures: isExplaining ? RuleFailures() : nil)
+    }
+
+    private func scan(
+        _ range: ClosedRange<Ordinal>,
+        _ derivation: Derivation,
+        _ isExplaining: Bool
+    ) throws(StoreError) -> Deriver {
+        let deriver = deriver(derivation, isExplaining)
+        var count = 0
         try store.scanCustomers(range) { (ordinal, _, record) throws(StoreError) in
+            count += 1
+            if count == Self.progressStep {
+                try progress?.advance(by: count)
+                count = 0
+            }
             guard pending[ordinal] == nil else { return }
             try Self.derive(record, ordinal, derivation, deriver)
         }
-        return deriver.moves
+        try progress?.advance(by: count)
+        return deriver
     }
 
     private static func derive(

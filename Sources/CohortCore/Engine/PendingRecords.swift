@@ -20,7 +20,7 @@ struct PendingChanges {
 
 /// Committed changes that the tables do not hold yet: one generation that grows, one that is being written.
 final class PendingRecords: Sendable {
-    enum Lookup {
+    enum Lookup: Sendable {
         /// Not here: the tables have the latest.
         case absent
         case record([UInt8])

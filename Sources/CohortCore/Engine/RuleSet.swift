@@ -127,8 +127,10 @@ extension CatalogState {
                 suggestion: NearestName.find(shown, among: live).map { "did you mean '\($0)'?" }
             )
         }
-        guard cohorts[Int(number)].state != .archived else {
-            throw LookupRefusal("cohort '\(id)' is archived", suggestion: "refer to one that serves")
+        switch cohorts[Int(number)].state {
+        case .active: break
+        case .archived: throw LookupRefusal("cohort '\(id)' is archived", suggestion: "refer to one that serves")
+        case .building: throw LookupRefusal("cohort '\(id)' is being built", suggestion: "try again once it serves")
         }
         return number
     }
@@ -164,6 +166,8 @@ final class Classifier {
     ///
     /// - Parameter slots: how many attributes are declared.
     func load(_ attributes: [StoredAttribute], slots: Int) {
+        // A build beside the committer may meet attributes that were declared since it began.
+        let slots = max(slots, (attributes.last?.slot ?? -1) + 1)
         if slots > values.count {
             values.deinitialize()
             values.deallocate()
@@ -201,12 +205,16 @@ final class Classifier {
 
     /// Why the rule cannot be decided for the customer; `nil` if it can.
     func failure(of rule: CompiledRule, membership: (CohortNumber) -> Membership) -> String? {
+        error(of: rule, membership: membership)?.description
+    }
+
+    func error(of rule: CompiledRule, membership: (CohortNumber) -> Membership) -> EvaluationError? {
         read(rule.references, membership)
         let lookups = UnsafeBufferPointer(memberships)
         guard case .error(let error) = rule.program.evaluate(UnsafeBufferPointer(values), lookups: lookups) else {
             return nil
         }
-        return error.description
+        return error
     }
 
     private func read(_ cohorts: [CohortNumber], _ membership: (CohortNumber) -> Membership) {
@@ -243,7 +251,7 @@ extension AttributeType {
 }
 
 extension AttributeValue {
-    fileprivate var celValue: Value {
+    var celValue: Value {
         switch self {
         case .bool(let value): .bool(value)
         case .int64(let value): .int(value)

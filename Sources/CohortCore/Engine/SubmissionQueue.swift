@@ -37,6 +37,8 @@ struct BarrierRequest: Sendable {
 /// Writes in order of arrival, bounded in rows.
 final class SubmissionQueue: Sendable {
     fileprivate struct State {
+        /// Taken before all else.
+        var ahead = FIFO<BarrierRequest>()
         var items = FIFO<Submission>()
         var rows = 0
         var closed = false
@@ -61,13 +63,7 @@ final class SubmissionQueue: Sendable {
     /// - Returns: why the write is refused, or `nil` if it is taken.
     func submit(_ submission: Submission) -> DomainError? {
         state.update { state in
-            if state.closed {
-                return .unavailable(
-                    reason: UnavailableReason.shuttingDown,
-                    message: "The server is stopping; nothing was written.",
-                    retryAfter: retryAfter
-                )
-            }
+            if state.closed { return stopping }
             let weight = submission.weight
             if state.rows > 0, state.rows + weight > capacity {
                 return .resourceExhausted(
@@ -80,6 +76,25 @@ final class SubmissionQueue: Sendable {
             state.items.append(submission)
             return nil
         }
+    }
+
+    /// Takes a barrier, however full the queue is, to be run before what waits.
+    ///
+    /// - Returns: why it is refused, or `nil` if it is taken.
+    func submitAhead(_ request: BarrierRequest) -> DomainError? {
+        state.update { state in
+            if state.closed { return stopping }
+            state.ahead.append(request)
+            return nil
+        }
+    }
+
+    private var stopping: DomainError {
+        .unavailable(
+            reason: UnavailableReason.shuttingDown,
+            message: "The server is stopping; nothing was written.",
+            retryAfter: retryAfter
+        )
     }
 
     /// Waits for work; `nil` once the queue is closed and empty.
@@ -97,6 +112,7 @@ final class SubmissionQueue: Sendable {
 extension SubmissionQueue.State {
     /// Up to about `limit` rows, or one barrier; `nil` if nothing waits.
     mutating func take(_ limit: Int) -> SubmissionQueue.Work? {
+        if let request = ahead.popFirst() { return .barrier(request) }
         if case .barrier(let request)? = items.first {
             _ = items.popFirst()
             rows -= 1

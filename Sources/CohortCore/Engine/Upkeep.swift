@@ -6,7 +6,7 @@ import Synchronization
 /// engine's clock alone.
 final class Upkeep: Sendable {
     private enum Pass: CaseIterable {
-        case drift, log, history, scrub
+        case drift, log, history, scrub, builds
     }
 
     private struct Passes {
@@ -14,6 +14,8 @@ final class Upkeep: Sendable {
         var log = LogRetention()
         var history = HistoryRetention()
         var scrub = ErasureScrub()
+        /// When unfinished builds are looked for next.
+        var buildsDue = Timestamp.minimum
         /// Those that the store failed, until when they wait, and why.
         var failures: [Pass: (retryAt: Timestamp, message: String)] = [:]
 
@@ -23,9 +25,20 @@ final class Upkeep: Sendable {
             case .log: try log.step(shared, now)
             case .history: try history.step(shared, now)
             case .scrub: try scrub.step(shared, now)
+            case .builds: resumeBuilds(shared, now)
             }
         }
+
+        private mutating func resumeBuilds(_ shared: EngineShared, _ now: Timestamp) -> Bool {
+            guard now >= buildsDue else { return false }
+            buildsDue = now.advanced(bySeconds: Upkeep.buildsPeriod)
+            shared.resumeBuilds()
+            return false
+        }
     }
+
+    /// Seconds between two looks for cohorts whose first build has failed.
+    fileprivate static let buildsPeriod: Int64 = 10
 
     /// Seconds between two steps, for others to use the store.
     private static let stepPause = 0.005

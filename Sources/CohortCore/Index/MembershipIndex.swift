@@ -48,6 +48,16 @@ final class MembershipIndex: @unchecked Sendable {
 
         var bytes: Int { members.bytes + unknown.bytes + include.bytes + exclude.bytes + listed.bytes }
 
+        /// What a rule is built from: all but the list.
+        func copyForReading() -> CohortBitmaps {
+            let result = CohortBitmaps()
+            result.members = members.copy()
+            result.unknown = unknown.copy()
+            result.include = include.copy()
+            result.exclude = exclude.copy()
+            return result
+        }
+
         func set(_ ordinal: Ordinal, _ membership: Membership) {
             if membership != .in { members.remove(ordinal) }
             if membership != .unknown { unknown.remove(ordinal) }
@@ -277,7 +287,7 @@ extension MembershipIndex {
     /// Applies one entry. Readers must be out; the entry's bulk changes, and the assignments it refers to, have been prepared.
     func apply(_ entry: LogEntry, bulks: [PreparedBulk], assignments prepared: PreparedAssignments? = nil) {
         switch entry.change {
-        case .attributeDeclared, .customerPutScrubbed:
+        case .attributeDeclared, .customerPutScrubbed, .versionDrafted, .versionDiscarded:
             break
         case .customerPut(let put):
             if let id = put.newID {
@@ -294,8 +304,10 @@ extension MembershipIndex {
             known.remove(ordinal)
         case .cohortCreated(let cohort):
             add(cohort)
-        case .ruleUpdated(let cohort, let version, _):
-            slots[Int(cohort)].version = version
+        case .ruleUpdated(let update):
+            serve(update.version, of: update.cohort)
+        case .versionPublished(let cohort, let version):
+            serve(version, of: cohort)
         case .cohortArchived(let cohort):
             slots[Int(cohort)].state = .archived
             bitmaps[Int(cohort)] = CohortBitmaps()
@@ -397,6 +409,11 @@ extension MembershipIndex {
 
     /// Sets the sequence that reads see, after loading.
     func finishLoading(sequence: UInt64) { self.sequence = sequence }
+
+    private func serve(_ version: UInt32, of cohort: CohortNumber) {
+        slots[Int(cohort)].version = version
+        slots[Int(cohort)].state = .active
+    }
 
     private func refresh(_ cohort: CohortNumber) {
         let owned = bitmaps[Int(cohort)]

@@ -8,7 +8,8 @@ struct CohortsCommand: AsyncParsableCommand {
         commandName: "cohorts",
         abstract: "Create, change and look at cohorts.",
         subcommands: [
-            Create.self, List.self, Show.self, UpdateRule.self, Override.self, Static.self, Archive.self, Apply.self,
+            Create.self, List.self, Show.self, UpdateRule.self, Draft.self, Preview.self, Publish.self, Revert.self,
+            Discard.self, Versions.self, Override.self, Static.self, Archive.self, Apply.self,
         ]
     )
 
@@ -38,10 +39,9 @@ struct CohortsCommand: AsyncParsableCommand {
                 $0.description_p = description
             }
             try await root.session.withClient { client in
-                let answer = try await CohortClient(client).cohorts.createCohort(
-                    request,
-                    options: root.session.callOptions
-                )
+                let answer = try await BuildWatch.run(client, root.session, cohort: id) {
+                    try await CohortClient(client).cohorts.createCohort(request, options: root.session.buildOptions)
+                }
                 try root.session.show(answer) {
                     "created \(id): \(answer.cohort.members) members, \(answer.cohort.unknown) unknown "
                         + "[sequence \(answer.sequence)]"
@@ -117,18 +117,22 @@ struct CohortsCommand: AsyncParsableCommand {
 
         @Argument(help: "The cohort's id.") var id: String
         @Argument(help: "A CEL expression over customer.<attribute>.") var rule: String
+        @Option(help: "For people: why.") var note = ""
         @ParentCommand var root: Cohortctl
 
         func run() async throws {
             let request = UpdateCohortRuleRequest.with {
                 $0.cohortID = id
                 $0.rule = rule
+                $0.note = note
             }
             try await root.session.withClient { client in
-                let answer = try await CohortClient(client).cohorts.updateCohortRule(
-                    request,
-                    options: root.session.callOptions
-                )
+                let answer = try await BuildWatch.run(client, root.session, cohort: id) {
+                    try await CohortClient(client).cohorts.updateCohortRule(
+                        request,
+                        options: root.session.buildOptions
+                    )
+                }
                 try root.session.show(answer) {
                     "updated \(id) to version \(answer.cohort.version): \(answer.entered) entered, "
                         + "\(answer.left) left [sequence \(answer.sequence)]"

@@ -56,6 +56,10 @@ struct StatusCommand: AsyncParsableCommand {
         table.add(["log from", "\(status.log.firstSequence) (\(status.log.firstTime.text))"])
         table.add(["drift", drift(status.drift)])
         table.add(["to scrub", scrub(status.scrub)])
+        for build in status.builds {
+            let what = build.preview ? "preview of \(build.cohortID)" : "\(build.cohortID) version \(build.version)"
+            table.add(["build", "\(what): \(BuildWatch.note(build))"])
+        }
         guard !status.cohorts.isEmpty else { return table.text.trimmingPrefix("\n").description }
         var cohorts = Table(["COHORT", "STATE", "VERSION", "MEMBERS", "UNKNOWN"])
         for cohort in status.cohorts {

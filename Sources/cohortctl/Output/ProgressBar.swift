@@ -3,7 +3,7 @@ import Foundation
 /// A progress bar on standard error, drawn only when that is a terminal.
 struct ProgressBar {
     private let total: Int
-    private let isTerminal = isatty(STDERR_FILENO) == 1
+    static let isTerminal = isatty(STDERR_FILENO) == 1
     private var lastPercent = -1
 
     /// - Parameter total: What stands for 100 %, as bytes of a file.
@@ -13,7 +13,7 @@ struct ProgressBar {
 
     /// Draws the bar when it has moved.
     mutating func update(done: Int, note: String) {
-        guard isTerminal else { return }
+        guard Self.isTerminal else { return }
         let percent = min(100, done * 100 / total)
         guard percent != lastPercent else { return }
         lastPercent = percent
@@ -24,7 +24,7 @@ struct ProgressBar {
 
     /// Removes the bar.
     func finish() {
-        guard isTerminal else { return }
+        guard Self.isTerminal else { return }
         FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
     }
 }

@@ -17,8 +17,9 @@ func problem(with input: [UInt8]) throws -> String? {
     if first & 1 == 0 {
         if let problem = FuzzedDecoder.problem(with: rest) { return problem }
         let server = FuzzedServer(extended: first & 2 != 0)
-        defer { server.reset() }
-        return try server.problem(with: rest)
+        if let problem = try server.problem(with: rest) { return problem }
+        server.reset()
+        return server.leaks ? "the connection was closed and is still in memory" : nil
     }
     let client = try FuzzedClient(extended: first & 2 != 0)
     let problem = try client.problem(with: rest)

@@ -51,27 +51,31 @@ final class FuzzedServer {
     private var server: EmbeddedServer?
     private let isExtended: Bool
     private var count = 0
+    /// That of the connection before: to be let go once it is closed.
+    private weak var closed: ServerConnectionHandler?
 
     init(extended: Bool) { isExtended = extended }
 
+    /// Closes the connection.
     func reset() {
         server?.finish()
+        closed = server?.handler
         server = nil
     }
 
+    /// Whether the connection that was closed last is still in memory.
+    var leaks: Bool { closed != nil }
+
     func problem(with input: [UInt8]) throws -> String? {
+        if leaks { return "the connection before was closed and is still in memory" }
         var limits = ServerLimits()
         limits.maxFrameBytes = 4096
         let server = try server ?? EmbeddedServer(limits: limits, applicationProtocol: isExtended ? "ttrpc-x1" : nil)
         try server.feed(ByteBuffer(bytes: input))
         let output = server.takeOutput()
         count += 1
-        if server.isClosed || count.isMultiple(of: 16) {
-            server.finish()
-            self.server = nil
-        } else {
-            self.server = server
-        }
+        self.server = server
+        if server.isClosed || count.isMultiple(of: 16) { reset() }
         // No input is answered by much more than itself: a Blob of "x" is an error, an error is small.
         return output <= 4096 * (input.count / 10 + 1) ? nil : "\(input.count) bytes were answered by \(output)"
     }

@@ -1,0 +1,108 @@
+import CEL
+
+/// What a build has found, told instead of taken into effect.
+extension Committer {
+    func preview(_ built: BuiltMembership, sample: Int) throws(DomainError) -> PublishPreview {
+        var diffs: [MembershipDiff] = []
+        let derivation = built.derivation
+        for (place, step) in derivation.steps.enumerated() {
+            guard let rule = step.rule else { continue }
+            let moves = built.moves[place]
+            if place > 0, moves.isEmpty { continue }
+            diffs.append(try diff(rule, step.cohort, moves, sample: sample))
+        }
+        let errors = built.failures?.customers.compactMap { reason, set in
+            set.isEmpty
+                ? nil : RuleErrorCount(attribute: reason.attribute, detail: reason.detail, customers: set.count)
+        }
+        return PublishPreview(
+            sequence: sequence,
+            diffs: diffs,
+            customers: shared.index.size.customers,
+            errors: (errors ?? []).sorted { ($1.customers, $0.detail) < ($0.customers, $1.detail) }
+        )
+    }
+
+    private func diff(
+        _ rule: CompiledRule,
+        _ cohort: CohortNumber,
+        _ moves: Moves,
+        sample: Int
+    ) throws(DomainError) -> MembershipDiff {
+        let bitmaps = shared.index.bitmaps[Int(cohort)]
+        let leaving = bitmaps.members.intersection(moves.toOut.union(moves.toUnknown))
+        let unknownToOut = bitmaps.unknown.intersection(moves.toOut).count
+        let unknownToIn = bitmaps.unknown.intersection(moves.toIn).count
+        let (members, unknown) = (bitmaps.members.count, bitmaps.unknown.count)
+        return MembershipDiff(
+            cohort: catalog.cohorts[Int(cohort)].id,
+            entering: moves.toIn.count,
+            leaving: leaving.count,
+            becomingUnknown: moves.toUnknown.count,
+            unknownToOut: unknownToOut,
+            membersBefore: members,
+            membersAfter: members - leaving.count + moves.toIn.count,
+            unknownBefore: unknown,
+            unknownAfter: unknown - unknownToIn - unknownToOut + moves.toUnknown.count,
+            enteringSample: try previewed(moves.toIn.sample(sample), rule, .in),
+            leavingSample: try previewed(leaving.sample(sample), rule, nil, moves),
+            becomingUnknownSample: try previewed(moves.toUnknown.sample(sample), rule, .unknown)
+        )
+    }
+
+    /// - Parameter after: what all of them would be; `nil` to look into `moves`.
+    private func previewed(
+        _ ordinals: [Ordinal],
+        _ rule: CompiledRule,
+        _ after: Membership?,
+        _ moves: Moves? = nil
+    ) throws(DomainError) -> [PreviewedCustomer] {
+        let loaded: [Ordinal: Loaded]
+        do throws(StoreError) {
+            loaded = try load(ordinals)
+        } catch {
+            throw answer(to: error)
+        }
+        return ordinals.compactMap { ordinal -> PreviewedCustomer? in
+            guard let record = loaded[ordinal]?.record else { return nil }
+            classifier.load(record.attributes, slots: catalog.attributes.count)
+            let after = after ?? (moves?.toUnknown.contains(ordinal) ?? false ? .unknown : .out)
+            let error =
+                after == .unknown ? classifier.error(of: rule) { membership(of: ordinal, in: $0) } : nil
+            return PreviewedCustomer(
+                id: customerID(ordinal),
+                before: membership(of: ordinal, in: rule.cohort),
+                after: after,
+                attributes: attributes(of: record, readBy: rule),
+                deciding: "",
+                detail: error?.description ?? ""
+            )
+        }
+    }
+
+    private func attributes(of record: CustomerRecord, readBy rule: CompiledRule) -> [String: String] {
+        var result: [String: String] = [:]
+        for attribute in record.attributes where rule.reads(attribute.slot) {
+            guard let value = attribute.value else { continue }
+            result[catalog.attributes[attribute.slot].name] = value.celValue.description
+        }
+        return result
+    }
+}
+
+extension ChunkedBitmap {
+    /// Up to `count` members spread evenly over all of them, in order.
+    func sample(_ count: Int) -> [Ordinal] {
+        guard count > 0, self.count > 0 else { return [] }
+        let wanted = min(UInt64(count), self.count)
+        var result: [Ordinal] = []
+        var place: UInt64 = 0
+        forEach { ordinal in
+            // The middle of each of as many equal parts.
+            if place == (2 * UInt64(result.count) + 1) * self.count / (2 * wanted) { result.append(ordinal) }
+            place += 1
+            return result.count < Int(wanted)
+        }
+        return result
+    }
+}
