@@ -25,6 +25,8 @@ final class EngineMetrics: Service {
     private let logOldestAge: Gauge
     private let logEntriesDeleted: Counter
     private let historyIntervalsDeleted: Counter
+    private let builds: Gauge
+    private let buildsLimit: Gauge
     private let scrubPending: Gauge
     private let scrubOldestAge: Gauge
     private let scrubEntriesRewritten: Counter
@@ -47,6 +49,8 @@ final class EngineMetrics: Service {
         logOldestAge = gauge("cohort.log.oldest_age")
         logEntriesDeleted = counter("cohort.log.entries_deleted")
         historyIntervalsDeleted = counter("cohort.history.intervals_deleted")
+        builds = gauge("cohort.builds")
+        buildsLimit = gauge("cohort.builds.limit")
         scrubPending = gauge("cohort.scrub.pending")
         scrubOldestAge = gauge("cohort.scrub.oldest_age")
         scrubEntriesRewritten = counter("cohort.scrub.entries_rewritten")
@@ -63,7 +67,8 @@ final class EngineMetrics: Service {
 
     /// Hands on what has changed since the last time.
     func update() {
-        let upkeep = engine.status.upkeep
+        let status = engine.status
+        let upkeep = status.upkeep
         counted.withLock { counted in
             Self.count(upkeep.drift.customersChecked, &counted.customersChecked, customersChecked)
             Self.count(upkeep.drift.differences, &counted.differences, differences)
@@ -74,6 +79,8 @@ final class EngineMetrics: Service {
         logBytes.record(upkeep.log.bytes)
         logOldestSequence.record(upkeep.log.firstSequence)
         logOldestAge.record(age(upkeep.log.firstTime))
+        builds.record(status.builds.count)
+        buildsLimit.record(engine.configuration.maximumBuilds)
         scrubPending.record(upkeep.scrub.pending)
         scrubOldestAge.record(age(upkeep.scrub.oldest))
     }

@@ -272,7 +272,7 @@ struct VersionBuildTests {
         // What an override says holds at once when it serves.
         _ = try await engine.setOverrides(cohort: "BIG", include: ["c1"], exclude: ["c99"], clear: [], context: tester)
         let stopped = Task { [engine] in try await blocking { engine.shutdown() } }
-        while engine.status.state == .serving { await Task.yield() }
+        while !engine.shared.builds.isClosed { await Task.yield() }
         store.set { $0.scanning = nil }
         gate.open()
         try await stopped.value
@@ -312,7 +312,7 @@ struct VersionBuildTests {
         try await gate.untilHeld()
         #expect(try engine.versions(ofCohort: "BIG").map(\.state) == [.building, .active])
         let stopped = Task { [engine] in try await blocking { engine.shutdown() } }
-        while engine.status.state == .serving { await Task.yield() }
+        while !engine.shared.builds.isClosed { await Task.yield() }
         store.set { $0.scanning = nil }
         gate.open()
         try await stopped.value

@@ -12,7 +12,7 @@ import Testing
 @Suite("kill -9 during a publish")
 struct PublishCrashTests {
     private static let isLong = ProcessInfo.processInfo.environment["COHORT_LONG"] == "1"
-    private static let customers = isLong ? 1_000_000 : 30_000
+    private static let customers = isLong ? 1_000_000 : 12_000
     private static let publishes = isLong ? 20 : 6
     private static let still = 1_000
 

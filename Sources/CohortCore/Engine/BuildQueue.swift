@@ -97,6 +97,8 @@ final class BuildQueue: Sendable {
     /// The running one first.
     var views: [BuildView] { state.read { $0.views }.map(\.view) }
 
+    var isClosed: Bool { state.read { $0.isClosed } }
+
     /// The version of a cohort that is being built for a publish, if one is.
     func building(_ cohort: String) -> UInt32? {
         state.read { $0.views }.first { $0.cohort == cohort && !$0.isPreview }?.version

@@ -126,6 +126,18 @@ struct Setting: Sendable {
             .whole(0...64, default: 8),
             "references that follow each other where rules read other cohorts; 0 allows none"
         ),
+        Setting("limits.versions", .whole(1...100_000, default: 10_000), "versions of one cohort, over its life"),
+        Setting("limits.drafts", .whole(1...10_000, default: 100), "drafts of one cohort"),
+        Setting(
+            "limits.builds",
+            .whole(1...1_000, default: 64),
+            "changes of rules and previews that wait or run, one after the other"
+        ),
+        Setting(
+            "limits.build.held",
+            .whole(0...100_000, default: 4_000),
+            "customers evaluated for a new rule while writes wait; the others are evaluated beside the writes"
+        ),
         Setting("limits.expression.bytes", .whole(1...65_536, default: 4_096), "bytes of an expression over cohorts"),
         Setting(
             "limits.expression.cohorts",
