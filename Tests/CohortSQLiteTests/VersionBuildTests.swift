@@ -376,6 +376,9 @@ struct VersionBuildTests {
         #expect(preview.errors.map(\.customers) == [UInt64(unknown.count)])
         let newReaders = try await Self.members(engine, "READER")
         #expect(preview.diffs[1].entering == UInt64(newReaders.subtracting(readers).count))
+        // UNKNOWN because the other cohort would be: told from what it would be, not from what it is.
+        #expect(preview.diffs[1].becomingUnknownSample.allSatisfy { $0.detail.contains("in_cohort") })
+        #expect(preview.diffs[1].becomingUnknownSample.count == 5)
         #expect(preview.diffs[1].leaving == UInt64(readers.subtracting(newReaders).count))
         let nothing = try await engine.preview(cohort: "BIG", .rule("customer.daily_spend > \(limit)"))
         #expect(nothing.diffs.count == 1 && nothing.diffs[0].entering == 0 && nothing.diffs[0].leaving == 0)

@@ -9,7 +9,7 @@ extension Committer {
             guard let rule = step.rule else { continue }
             let moves = built.moves[place]
             if place > 0, moves.isEmpty { continue }
-            diffs.append(try diff(rule, step.cohort, moves, sample: sample))
+            diffs.append(try diff(rule, place, built, sample: sample))
         }
         let errors = built.failures?.customers.compactMap { reason, set in
             set.isEmpty
@@ -25,10 +25,11 @@ extension Committer {
 
     private func diff(
         _ rule: CompiledRule,
-        _ cohort: CohortNumber,
-        _ moves: Moves,
+        _ place: Int,
+        _ built: BuiltMembership,
         sample: Int
     ) throws(DomainError) -> MembershipDiff {
+        let (cohort, moves) = (rule.cohort, built.moves[place])
         let bitmaps = shared.index.bitmaps[Int(cohort)]
         let leaving = bitmaps.members.intersection(moves.toOut.union(moves.toUnknown))
         let unknownToOut = bitmaps.unknown.intersection(moves.toOut).count
@@ -44,18 +45,16 @@ extension Committer {
             membersAfter: members - leaving.count + moves.toIn.count,
             unknownBefore: unknown,
             unknownAfter: unknown - unknownToIn - unknownToOut + moves.toUnknown.count,
-            enteringSample: try previewed(moves.toIn.sample(sample), rule, .in),
-            leavingSample: try previewed(leaving.sample(sample), rule, nil, moves),
-            becomingUnknownSample: try previewed(moves.toUnknown.sample(sample), rule, .unknown)
+            enteringSample: try previewed(moves.toIn.sample(sample), rule, built),
+            leavingSample: try previewed(leaving.sample(sample), rule, built),
+            becomingUnknownSample: try previewed(moves.toUnknown.sample(sample), rule, built)
         )
     }
 
-    /// - Parameter after: what all of them would be; `nil` to look into `moves`.
     private func previewed(
         _ ordinals: [Ordinal],
         _ rule: CompiledRule,
-        _ after: Membership?,
-        _ moves: Moves? = nil
+        _ built: BuiltMembership
     ) throws(DomainError) -> [PreviewedCustomer] {
         let loaded: [Ordinal: Loaded]
         do throws(StoreError) {
@@ -66,12 +65,14 @@ extension Committer {
         return ordinals.compactMap { ordinal -> PreviewedCustomer? in
             guard let record = loaded[ordinal]?.record else { return nil }
             classifier.load(record.attributes, slots: catalog.attributes.count)
-            let after = after ?? (moves?.toUnknown.contains(ordinal) ?? false ? .unknown : .out)
-            let error =
-                after == .unknown ? classifier.error(of: rule) { membership(of: ordinal, in: $0) } : nil
+            func membership(after cohort: CohortNumber) -> Membership {
+                built.membership(of: ordinal, in: cohort) ?? self.membership(of: ordinal, in: cohort)
+            }
+            let after = membership(after: rule.cohort)
+            let error = after == .unknown ? classifier.error(of: rule) { membership(after: $0) } : nil
             return PreviewedCustomer(
                 id: customerID(ordinal),
-                before: membership(of: ordinal, in: rule.cohort),
+                before: self.membership(of: ordinal, in: rule.cohort),
                 after: after,
                 attributes: attributes(of: record, readBy: rule),
                 deciding: "",

@@ -163,6 +163,12 @@ struct Moves {
         }
     }
 
+    func membership(of ordinal: Ordinal) -> Membership? {
+        if toIn.contains(ordinal) { return .in }
+        if toOut.contains(ordinal) { return .out }
+        return toUnknown.contains(ordinal) ? .unknown : nil
+    }
+
     func subtract(_ others: ChunkedBitmap) {
         toIn.subtract(others)
         toOut.subtract(others)

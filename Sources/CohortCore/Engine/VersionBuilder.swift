@@ -14,6 +14,12 @@ final class BuiltMembership: @unchecked Sendable {
         self.failures = failures
     }
 
+    /// What a customer becomes in a cohort; `nil` where that does not change.
+    func membership(of ordinal: Ordinal, in cohort: CohortNumber) -> Membership? {
+        guard let place = derivation.steps.firstIndex(where: { $0.cohort == cohort }) else { return nil }
+        return moves[place].membership(of: ordinal)
+    }
+
     /// Evaluates customers anew that have changed since they were evaluated. Whoever is erased is no more in any set.
     ///
     /// - Parameter read: the attributes of those of a few thousand customers that exist.

@@ -55,7 +55,7 @@ extension CohortsCommand {
                 for (title, sample, colour) in [
                     ("would enter", diff.enteringSample, Colour.green),
                     ("would leave", diff.leavingSample, Colour.red),
-                    ("would become UNKNOWN", diff.becomingUnknownSample, Colour.yellow),
+                    ("would become UNKNOWN in", diff.becomingUnknownSample, Colour.yellow),
                 ] where !sample.isEmpty {
                     parts.append(colour("\(title) \(diff.cohortID), a sample:") + "\n" + Self.table(sample).text)
                 }
