@@ -43,7 +43,8 @@ let rpcTests: Target =
         path: "Tests/RPCTests",
         sources: ["LibFuzzer", "Support"],
         swiftSettings: settings,
-        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]
+        // gold fails on the debug information of the fuzzer's runtime.
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]
     )
     : .testTarget(
         name: "RPCTests",
