@@ -97,13 +97,15 @@ final class LogOutput: Sendable {
         try? FileHandle.standardError.write(contentsOf: Data(line.utf8))
     }
 
-    private let sink: Mutex<@Sendable (String) -> Void>
+    private let sink: @Sendable (String) -> Void
+    /// Beside the closure: one kept in a generic container is wrapped once more by each access, for ever.
+    private let lock = Mutex(())
 
     init(_ sink: @escaping @Sendable (String) -> Void) {
-        self.sink = Mutex(sink)
+        self.sink = sink
     }
 
     func write(_ line: String) {
-        sink.withLock { $0(line) }
+        lock.withLock { _ in sink(line) }
     }
 }
