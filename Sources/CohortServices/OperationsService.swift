@@ -65,6 +65,7 @@ package struct OperationsService: OperationsServiceHandler {
                 $0.log = CohortAPI.LogStatus(status.upkeep.log)
                 $0.drift = CohortAPI.DriftStatus(status.upkeep.drift)
                 $0.scrub = CohortAPI.ScrubStatus(status.upkeep.scrub)
+                $0.watches = CohortAPI.WatchStatus(status.watches)
             }
         )
     }

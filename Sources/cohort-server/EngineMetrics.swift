@@ -28,6 +28,8 @@ final class EngineMetrics: Service {
     private let scrubPending: Gauge
     private let scrubOldestAge: Gauge
     private let scrubEntriesRewritten: Counter
+    private let watchesRunning: Gauge
+    private let watchesSlowestBehind: Gauge
 
     init(
         engine: Engine,
@@ -50,6 +52,8 @@ final class EngineMetrics: Service {
         scrubPending = gauge("cohort.scrub.pending")
         scrubOldestAge = gauge("cohort.scrub.oldest_age")
         scrubEntriesRewritten = counter("cohort.scrub.entries_rewritten")
+        watchesRunning = gauge("cohort.watches.running")
+        watchesSlowestBehind = gauge("cohort.watches.slowest_behind")
     }
 
     func run() async throws {
@@ -63,7 +67,8 @@ final class EngineMetrics: Service {
 
     /// Hands on what has changed since the last time.
     func update() {
-        let upkeep = engine.status.upkeep
+        let status = engine.status
+        let upkeep = status.upkeep
         counted.withLock { counted in
             Self.count(upkeep.drift.customersChecked, &counted.customersChecked, customersChecked)
             Self.count(upkeep.drift.differences, &counted.differences, differences)
@@ -76,6 +81,8 @@ final class EngineMetrics: Service {
         logOldestAge.record(age(upkeep.log.firstTime))
         scrubPending.record(upkeep.scrub.pending)
         scrubOldestAge.record(age(upkeep.scrub.oldest))
+        watchesRunning.record(status.watches.running)
+        watchesSlowestBehind.record(status.watches.slowestBehind)
     }
 
     private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {

@@ -42,6 +42,8 @@ struct EngineMetricsTests {
         #expect(try factory.expectCounter("cohort.drift.differences").totalValue == 0)
         #expect(try factory.expectGauge("cohort.log.oldest_sequence").lastValue == 1)
         #expect(try factory.expectGauge("cohort.scrub.pending").lastValue == 1)
+        #expect(try factory.expectGauge("cohort.watches.running").lastValue == 0)
+        #expect(try factory.expectGauge("cohort.watches.slowest_behind").lastValue == 0)
         time.withLock { $0 = $0.advanced(bySeconds: 2_000) }
         metrics.update()
         #expect(try factory.expectGauge("cohort.log.oldest_age").lastValue == 2_000)

@@ -118,6 +118,8 @@ package struct EngineStatus: Sendable, Hashable {
     package var storeBytes: UInt64
     /// What the background passes have done.
     package var upkeep: UpkeepStatus
+    /// The watches that run.
+    package var watches: WatchStatus
     /// What is wrong, fit for an operator; empty if nothing.
     package var problem: String
 }

@@ -65,6 +65,7 @@ package final class Engine: Sendable {
         }
         committer.publishCatalog()
         shared.waiters.advance(to: committer.sequence)
+        shared.watchWaiters.advance(to: committer.sequence)
         let committer = committer
         threads.withLock {
             $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
@@ -120,6 +121,7 @@ package final class Engine: Sendable {
             guard state == .serving || state == .storeUnavailable else { break }
             shared.move(from: state, to: .stopping)
         }
+        endWatches()
         // While the committer still takes what it asks for.
         upkeepPasses.stop()
         upkeep?.join()
@@ -148,6 +150,7 @@ package final class Engine: Sendable {
             pendingBytes: shared.pending.bytes,
             storeBytes: shared.state == .stopped ? 0 : shared.store.sizeInBytes,
             upkeep: figures.upkeep,
+            watches: shared.watches.status(latest: shared.watchWaiters.current),
             problem: figures.problem
         )
     }

@@ -46,6 +46,10 @@ final class EngineShared: Sendable {
     let pending: PendingRecords
     let queue: SubmissionQueue
     let waiters = SequenceWaiters()
+    /// Watches that wait; let go before everyone else when the server stops.
+    let watchWaiters = SequenceWaiters()
+    let watches: WatchRegistry
+    let tail: LogTail
     /// Uploads that run.
     let uploads = Atomic<Int>(0)
     let published = Mutex(Published())
@@ -60,6 +64,11 @@ final class EngineShared: Sendable {
         pending = PendingRecords(
             flushRows: configuration.materializeRows,
             maximumBytes: configuration.maximumPendingBytes
+        )
+        watches = WatchRegistry(configuration)
+        tail = LogTail(
+            maximumEntries: configuration.watchTailEntries,
+            maximumBytes: configuration.watchTailBytes
         )
         queue = SubmissionQueue(capacity: configuration.queueCapacity, retryAfter: configuration.retryAfter)
     }
