@@ -68,7 +68,7 @@ struct WatchTests {
         _ authority: String,
         _ cohorts: [String],
         seed: UInt64,
-        until end: borrowing Mutex<UInt64?>
+        until end: Shared<UInt64?>
     ) async throws -> Replica {
         var generator = SeededGenerator(seed: seed)
         var replica = Replica()
@@ -87,7 +87,7 @@ struct WatchTests {
                 for try await page in try await CohortClient(client).history.watchMemberships(request) {
                     try replica.apply(page)
                     isInside = page.phase == .changes && page.sequence < page.events.last?.change.sequence ?? 0
-                    let end = end.withLock { $0 }
+                    let end = end.value.withLock { $0 }
                     if let end, page.phase == .changes, page.sequence >= end {
                         await client.shutdown()
                         return replica
@@ -190,7 +190,6 @@ struct WatchTests {
                 _ = try await cohort.cohorts.createCohort(
                     .with {
                         $0.cohortID = id
-                        $0.kind = .rule
                         $0.rule = rule
                     }
                 )
@@ -198,14 +197,13 @@ struct WatchTests {
             _ = try await cohort.cohorts.createCohort(
                 .with {
                     $0.cohortID = "REST"
-                    $0.kind = .rule
                     $0.rule = "!in_cohort(\"BIG\")"
                 }
             )
             _ = try await cohort.cohorts.createCohort(
                 .with {
                     $0.cohortID = "LIST"
-                    $0.kind = .static
+                    $0.static = true
                 }
             )
         }
@@ -213,7 +211,7 @@ struct WatchTests {
         let end = Shared<UInt64?>(nil)
         let watchers = filters.enumerated().map { i, cohorts in
             Task {
-                try await Self.watch(endpoint, authority, cohorts, seed: seed &+ UInt64(i) &* 999, until: end.value)
+                try await Self.watch(endpoint, authority, cohorts, seed: seed &+ UInt64(i) &* 999, until: end)
             }
         }
         var generator = SeededGenerator(seed: seed)
