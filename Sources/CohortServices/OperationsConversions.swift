@@ -51,6 +51,14 @@ extension CohortAPI.ScrubStatus {
     }
 }
 
+extension CohortAPI.WatchStatus {
+    init(_ status: CohortCore.WatchStatus) {
+        self.init()
+        running = UInt32(status.running)
+        slowestBehind = status.slowestBehind
+    }
+}
+
 extension CohortAPI.CohortCapacity {
     init(_ capacity: CohortCore.CohortCapacity) {
         self.init()

@@ -66,6 +66,7 @@ package struct OperationsService: OperationsServiceHandler {
                 $0.drift = CohortAPI.DriftStatus(status.upkeep.drift)
                 $0.scrub = CohortAPI.ScrubStatus(status.upkeep.scrub)
                 $0.builds = status.builds.map { CohortAPI.BuildStatus($0) }
+                $0.watches = CohortAPI.WatchStatus(status.watches)
             }
         )
     }

@@ -30,6 +30,8 @@ final class EngineMetrics: Service {
     private let scrubPending: Gauge
     private let scrubOldestAge: Gauge
     private let scrubEntriesRewritten: Counter
+    private let watchesRunning: Gauge
+    private let watchesSlowestBehind: Gauge
 
     init(
         engine: Engine,
@@ -54,6 +56,8 @@ final class EngineMetrics: Service {
         scrubPending = gauge("cohort.scrub.pending")
         scrubOldestAge = gauge("cohort.scrub.oldest_age")
         scrubEntriesRewritten = counter("cohort.scrub.entries_rewritten")
+        watchesRunning = gauge("cohort.watches.running")
+        watchesSlowestBehind = gauge("cohort.watches.slowest_behind")
     }
 
     func run() async throws {
@@ -83,6 +87,8 @@ final class EngineMetrics: Service {
         buildsLimit.record(engine.configuration.maximumBuilds)
         scrubPending.record(upkeep.scrub.pending)
         scrubOldestAge.record(age(upkeep.scrub.oldest))
+        watchesRunning.record(status.watches.running)
+        watchesSlowestBehind.record(status.watches.slowestBehind)
     }
 
     private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {

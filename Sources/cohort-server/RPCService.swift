@@ -11,6 +11,7 @@ import UnixSignals
 
 /// The RPC side: listens from the start, answers, drains at the end.
 struct RPCService: Service {
+    private let engine: Engine
     private let health: ServiceHealth
     private let server: Server
     private let drain: Duration
@@ -39,6 +40,7 @@ struct RPCService: Service {
         connections.server.withLock { [server] in $0 = server }
         drain = settings.drain
         listen = settings.listen
+        self.engine = engine
         self.health = health
         self.logger = logger
     }
@@ -55,6 +57,8 @@ struct RPCService: Service {
             } onCancelOrGracefulShutdown: {
                 logger.info("draining", metadata: ["seconds": "\(drain / .seconds(1))"])
                 health.drain()
+                // They would run for ever; their clients go on elsewhere.
+                engine.endWatches()
                 Task { await server.shutdown(grace: drain) }
             }
             group.cancelAll()

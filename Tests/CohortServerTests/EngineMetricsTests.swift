@@ -44,6 +44,8 @@ struct EngineMetricsTests {
         #expect(try factory.expectGauge("cohort.scrub.pending").lastValue == 1)
         #expect(try factory.expectGauge("cohort.builds").lastValue == 0)
         #expect(try factory.expectGauge("cohort.builds.limit").lastValue == 64)
+        #expect(try factory.expectGauge("cohort.watches.running").lastValue == 0)
+        #expect(try factory.expectGauge("cohort.watches.slowest_behind").lastValue == 0)
         time.withLock { $0 = $0.advanced(bySeconds: 2_000) }
         metrics.update()
         #expect(try factory.expectGauge("cohort.log.oldest_age").lastValue == 2_000)

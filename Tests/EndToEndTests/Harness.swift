@@ -105,11 +105,16 @@ final class TestServer: Sendable {
     let dataDirectory: String
 
     /// Returns when it listens and, unless told otherwise, has loaded its index.
-    init(dataDirectory: String, arguments: [String] = [], waitsUntilReady: Bool = true) async throws {
+    init(
+        dataDirectory: String,
+        arguments: [String] = [],
+        listen: Endpoint = Endpoint(host: "127.0.0.1", port: 0),
+        waitsUntilReady: Bool = true
+    ) async throws {
         self.dataDirectory = dataDirectory
         program = try RunningProgram(
             Programs.server,
-            ["--dev", "--listen", "127.0.0.1:0", "--data-dir", dataDirectory] + arguments
+            ["--dev", "--listen", "\(listen)", "--data-dir", dataDirectory] + arguments
         )
         endpoint = try await Self.address(program)
         if waitsUntilReady { try await waitUntilReady() }

@@ -120,6 +120,8 @@ package struct EngineStatus: Sendable, Hashable {
     package var upkeep: UpkeepStatus
     /// Versions being built, or waiting for it: the one being built first.
     package var builds: [BuildView]
+    /// The watches that run.
+    package var watches: WatchStatus
     /// What is wrong, fit for an operator; empty if nothing.
     package var problem: String
 }

@@ -188,7 +188,9 @@ final class Committer: @unchecked Sendable {
         sequence = last.sequence
         time = last.time
         nextOrdinal = changes.nextOrdinal
+        shared.tail.append(entries)
         shared.waiters.advance(to: sequence)
+        shared.watchWaiters.advance(to: sequence)
     }
 
     /// Makes changes of attributes, cohorts, rules and bulks visible beside the index.

@@ -66,6 +66,7 @@ package final class Engine: Sendable {
         }
         committer.publishCatalog()
         shared.waiters.advance(to: committer.sequence)
+        shared.watchWaiters.advance(to: committer.sequence)
         let committer = committer
         threads.withLock {
             $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
@@ -125,6 +126,7 @@ package final class Engine: Sendable {
             guard state == .serving || state == .storeUnavailable else { break }
             shared.move(from: state, to: .stopping)
         }
+        endWatches()
         // While the committer still takes what it asks for.
         upkeepPasses.stop()
         running.upkeep?.join()
@@ -156,6 +158,7 @@ package final class Engine: Sendable {
             storeBytes: shared.state == .stopped ? 0 : shared.store.sizeInBytes,
             upkeep: figures.upkeep,
             builds: shared.builds.views,
+            watches: shared.watches.status(latest: shared.watchWaiters.current),
             problem: figures.problem
         )
     }

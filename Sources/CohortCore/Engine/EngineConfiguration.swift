@@ -102,6 +102,17 @@ package struct EngineConfiguration: Sendable {
     package var maximumExpressionCohorts = 64
     /// Nesting of parentheses and `not` in an expression.
     package var maximumExpressionNesting = 64
+    /// Watches of memberships that run at once.
+    package var maximumWatches = 100
+    /// Watches that are being sent a snapshot; each holds copies of the bitmaps of the cohorts that it is about.
+    package var maximumWatchSnapshots = 8
+    /// Cohorts that one watch names.
+    package var maximumWatchedCohorts = 1_000
+    /// Log entries that a watch reads at once.
+    package var watchBatchEntries = 256
+    /// Entries at the end of the log that are kept in memory for watches, and about their bytes.
+    package var watchTailEntries = 16_384
+    package var watchTailBytes = 8 << 20
     /// Threads that read the store for callers.
     package var readThreads = 2
 

@@ -47,6 +47,10 @@ final class EngineShared: Sendable {
     let queue: SubmissionQueue
     let builds: BuildQueue
     let waiters = SequenceWaiters()
+    /// Watches that wait; let go before everyone else when the server stops.
+    let watchWaiters = SequenceWaiters()
+    let watches: WatchRegistry
+    let tail: LogTail
     /// Uploads that run.
     let uploads = Atomic<Int>(0)
     let published = Mutex(Published())
@@ -63,6 +67,11 @@ final class EngineShared: Sendable {
             maximumBytes: configuration.maximumPendingBytes
         )
         builds = BuildQueue(capacity: configuration.maximumBuilds, retryAfter: configuration.retryAfter)
+        watches = WatchRegistry(configuration)
+        tail = LogTail(
+            maximumEntries: configuration.watchTailEntries,
+            maximumBytes: configuration.watchTailBytes
+        )
         queue = SubmissionQueue(capacity: configuration.queueCapacity, retryAfter: configuration.retryAfter)
     }
 

@@ -114,6 +114,8 @@ struct ServerSettings: Sendable {
         engine.maximumIDsPerChange = try reader.whole("limits.change.ids")
         engine.maximumUploadIDs = try reader.whole("limits.upload.ids")
         engine.maximumUploads = try reader.whole("limits.uploads")
+        engine.maximumWatches = try reader.whole("limits.watches")
+        engine.maximumWatchSnapshots = try reader.whole("limits.watch.snapshots")
         engine.maximumAttributes = try reader.whole("limits.attributes")
         engine.maximumCohorts = try reader.whole("limits.cohorts")
         engine.maximumCohortDepth = try reader.whole("limits.cohort.depth")

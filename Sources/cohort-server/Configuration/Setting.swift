@@ -115,6 +115,12 @@ struct Setting: Sendable {
         ),
         Setting("limits.uploads", .whole(1...1_000, default: 8), "such uploads at once"),
         Setting("limits.upload.seconds", .seconds(1...86_400, default: 600), "time that such an upload may take"),
+        Setting("limits.watches", .whole(1...10_000, default: 100), "watches of memberships at once"),
+        Setting(
+            "limits.watch.snapshots",
+            .whole(1...1_000, default: 8),
+            "watches that are being sent a snapshot, for which bitmaps are copied"
+        ),
         Setting("limits.attributes", .whole(2...4_096, default: 1_024), "attributes that can be declared"),
         Setting(
             "limits.cohorts",

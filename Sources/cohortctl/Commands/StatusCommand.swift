@@ -55,6 +55,9 @@ struct StatusCommand: AsyncParsableCommand {
         table.add(["store on disk", byteText(status.storeBytes) + ", the change log " + byteText(status.log.bytes)])
         table.add(["log from", "\(status.log.firstSequence) (\(status.log.firstTime.text))"])
         table.add(["drift", drift(status.drift)])
+        table.add([
+            "watches", "\(status.watches.running), the slowest \(status.watches.slowestBehind) sequences behind",
+        ])
         table.add(["to scrub", scrub(status.scrub)])
         for build in status.builds {
             let what = build.preview ? "preview of \(build.cohortID)" : "\(build.cohortID) version \(build.version)"

@@ -1,0 +1,81 @@
+import CohortAPI
+import Foundation
+import SwiftProtobuf
+
+/// Events as lines: for people, or as JSON for scripts.
+struct EventText {
+    let format: OutputFormat
+    let hasColors: Bool
+
+    /// Colours are for terminals, and not for who sets NO_COLOR (https://no-color.org).
+    static func hasColors(isTerminal: Bool, environment: [String: String]) -> Bool {
+        isTerminal && environment["NO_COLOR", default: ""].isEmpty && environment["TERM"] != "dumb"
+    }
+
+    /// Everything of a message, each line ended; empty if there is nothing to print.
+    func lines(_ page: WatchMembershipsResponse) throws -> String {
+        var lines: [String] = []
+        if page.snapshotBegins { lines.append(mark("snapshot_begins", "who is IN or UNKNOWN", page)) }
+        for event in page.events {
+            lines.append(format == .json ? try Self.json(event) : text(event))
+        }
+        if page.snapshotEnds { lines.append(mark("snapshot_ends", "changes after this", page)) }
+        return lines.map { $0 + "\n" }.joined()
+    }
+
+    private func mark(_ name: String, _ text: String, _ page: WatchMembershipsResponse) -> String {
+        format == .json
+            ? "{\"\(name)\":true,\"sequence\":\(page.sequence)}" : "-- \(text), at sequence \(page.sequence)"
+    }
+
+    private static func json(_ event: MembershipEvent) throws -> String {
+        var options = JSONEncodingOptions()
+        options.preserveProtoFieldNames = true
+        options.alwaysPrintInt64sAsNumbers = true
+        options.useDeterministicOrdering = true
+        return try event.jsonString(options: options)
+    }
+
+    /// As `2026-01-31T08:15:00Z  42  IN       PREMIUM  C00042  attribute, version 3`.
+    private func text(_ event: MembershipEvent) -> String {
+        let state = event.membership.text.padding(toLength: 7, withPad: " ", startingAt: 0)
+        var parts = [
+            event.change.hasTime ? event.change.time.text : "-", String(event.change.sequence), paint(state, event),
+            event.cohortID.isEmpty ? "(every cohort)" : event.cohortID,
+            // The id of who was erased is not known any more.
+            event.customerID.isEmpty ? "#\(event.customerNumber)" : event.customerID,
+        ]
+        if event.change.cause != .unspecified {
+            let version = event.change.cohortVersion > 0 ? ", version \(event.change.cohortVersion)" : ""
+            parts.append(event.change.cause.text + version)
+        }
+        return parts.joined(separator: "  ")
+    }
+
+    private func paint(_ text: String, _ event: MembershipEvent) -> String {
+        guard hasColors else { return text }
+        let color =
+            switch event.membership {
+            case .in: 32
+            case .out: 31
+            default: 33
+            }
+        return "\u{1B}[\(color)m\(text)\u{1B}[0m"
+    }
+}
+
+extension ChangeCause {
+    /// For people.
+    var text: String {
+        switch self {
+        case .attribute: "attribute"
+        case .rule: "rule"
+        case .override: "override"
+        case .list: "list"
+        case .cohort: "cohort"
+        case .time: "time"
+        case .erase: "erased"
+        case .unspecified, .UNRECOGNIZED: "?"
+        }
+    }
+}
