@@ -45,7 +45,7 @@ struct WatchTests {
                 events.map(\.text) == [
                     "BIG a IN attribute", "OTHER a IN attribute", "BIG UNKNOWN attribute", "OTHER UNKNOWN attribute",
                     "BIG IN override", "OTHER IN cohort", "LIST IN list", "BIG a OUT rule", "OTHER a OUT cohort",
-                    "OUT erase", "BIG a IN attribute", "OTHER a IN attribute", "OTHER a OUT cohort",
+                    "OUT erase", "BIG a IN attribute", "OTHER a IN cohort", "OTHER a OUT cohort",
                 ]
             )
             #expect(events.map(\.ordinal) == [0, 0, 1, 1, 1, 1, 1, 0, 0, 1, 0, 0, 0])
