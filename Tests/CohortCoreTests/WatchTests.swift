@@ -176,7 +176,9 @@ struct WatchTests {
             #expect(engine.status.upkeep.scrub.pending == 0 && engine.status.upkeep.scrub.entriesRewritten > 0)
             for (i, page) in pages.enumerated() {
                 let rest = try await engine.pages(from: page.cursor).flatMap(\.events)
-                #expect(rest.prefix { !$0.cohort.isEmpty } == whole[(i + 1)...].filter { !gone.contains($0.ordinal) }[...])
+                #expect(
+                    rest.prefix { !$0.cohort.isEmpty } == whole[(i + 1)...].filter { !gone.contains($0.ordinal) }[...]
+                )
                 #expect(Set(rest.suffix(3).map(\.ordinal)) == gone)
             }
         }
@@ -235,7 +237,10 @@ struct WatchTests {
             for i in cursor.indices {
                 var damaged = cursor
                 damaged[i] ^= 0x10
-                guard case .invalidArgument(let violations) = await domainError({ try await engine.watch(cursor: damaged) })
+                guard
+                    case .invalidArgument(let violations) = await domainError({
+                        try await engine.watch(cursor: damaged)
+                    })
                 else {
                     Issue.record("byte \(i) may be changed")
                     continue

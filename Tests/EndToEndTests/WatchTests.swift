@@ -129,10 +129,13 @@ struct WatchTests {
                 }
             }
         )
-        guard answer.results.allSatisfy({ if case .put = $0.kind { true } else { false } }) else { throw HarnessError("\(answer)") }
+        guard answer.results.allSatisfy({ if case .put = $0.kind { true } else { false } }) else {
+            throw HarnessError("\(answer)")
+        }
     }
 
-    private static func write(_ cohort: CohortClient, _ customers: Int, _ generator: inout SeededGenerator) async throws {
+    private static func write(_ cohort: CohortClient, _ customers: Int, _ generator: inout SeededGenerator) async throws
+    {
         let id = "c\(Int.random(in: 0..<customers, using: &generator))"
         switch Int.random(in: 0..<40, using: &generator) {
         case 0:
@@ -405,7 +408,10 @@ struct WatchTests {
         for program in [json, table] { try await wait(program, for: program === json ? "\"c\"" : "BIG  c") }
         #expect(json.errors.contains("going on in") && json.errors.contains("UNAVAILABLE"))
         let lines = json.output.split(separator: "\n")
-        #expect(lines.count == 5 && lines[0].hasPrefix("{\"snapshot_begins\":true") && lines[2].hasPrefix("{\"snapshot_ends\""))
+        #expect(
+            lines.count == 5 && lines[0].hasPrefix("{\"snapshot_begins\":true")
+                && lines[2].hasPrefix("{\"snapshot_ends\"")
+        )
         let events = try [1, 3, 4].map { try MembershipEvent(jsonString: String(lines[$0])) }
         #expect(events.map(\.customerID) == ["a", "b", "c"] && events.allSatisfy { $0.membership == .in })
         #expect(!events[0].change.hasTime && events[1].change.cause == .attribute)

@@ -221,7 +221,7 @@ public nonisolated struct WatchMembershipsRequest: Sendable {
   public var pageSize: UInt32 = 0
 
   /// Milliseconds without an event after which a message without events is sent, 100 to 60,000, so that the cursor goes
-  /// on and a broken connection is noticed. 0 means 10,000.
+  /// on and a broken connection is noticed. 0 means 10,000. The first message comes at once, with or without events.
   public var heartbeatMs: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -251,7 +251,8 @@ public nonisolated struct WatchMembershipsResponse: Sendable {
   /// The latest sequence when the message was made: the difference to `sequence` is how far the watcher is behind.
   public var latestSequence: UInt64 = 0
 
-  /// When the first entry that was not yet sent was committed: how long the watcher is behind. Not set if it is not.
+  /// When the first entry that was not yet sent was committed: how long the watcher is behind. Not set if it is not, nor in
+  /// a snapshot.
   public var behindSince: SwiftProtobuf.Google_Protobuf_Timestamp {
     get {_behindSince ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
     set {_behindSince = newValue}
@@ -293,7 +294,7 @@ public nonisolated struct MembershipEvent: Sendable {
   /// What the customer becomes; in a snapshot, is.
   public var membership: Membership = .unspecified
 
-  /// When and through what.
+  /// When and through what. In a snapshot only its sequence is set; GetMembershipHistory tells the rest.
   public var change: MembershipChange {
     get {_change ?? MembershipChange()}
     set {_change = newValue}

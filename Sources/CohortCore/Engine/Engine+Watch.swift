@@ -77,7 +77,8 @@ extension Engine {
         guard cursor.store == store else {
             throw .failedPrecondition(
                 code: WatchRefusal.otherStore,
-                message: "The cursor is of another store, whose sequences say nothing here: start again with a snapshot."
+                message:
+                    "The cursor is of another store, whose sequences say nothing here: start again with a snapshot."
             )
         }
         let position = cursor.position

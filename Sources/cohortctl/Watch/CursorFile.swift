@@ -27,11 +27,15 @@ struct CursorFile {
         guard let data = FileManager.default.contents(atPath: path),
             let content = try? JSONDecoder().decode(Content.self, from: data)
         else {
-            throw CommandFailure.failed("--cursor-file: '\(path)' is not readable, or no cursor file; delete it to start anew")
+            throw CommandFailure.failed(
+                "--cursor-file: '\(path)' is not readable, or no cursor file; delete it to start anew"
+            )
         }
         guard content.cohorts == self.cohorts else {
             let names = content.cohorts.isEmpty ? "all cohorts" : content.cohorts.joined(separator: ", ")
-            throw CommandFailure.usage("--cursor-file: '\(path)' is of a watch of \(names); give another file, or delete it")
+            throw CommandFailure.usage(
+                "--cursor-file: '\(path)' is of a watch of \(names); give another file, or delete it"
+            )
         }
         cursor = content.cursor
     }
