@@ -39,8 +39,8 @@ extension RPCError {
             self = RPCError(.unavailable, message)
                 .withErrorInfo(reason: reason, domain: domain)
                 .withRetry(after: retryAfter)
-        case .outOfRange(let code, let message):
-            self = RPCError(.outOfRange, message).withErrorInfo(reason: code, domain: domain)
+        case .outOfRange(let code, let message, let metadata):
+            self = RPCError(.outOfRange, message).withErrorInfo(reason: code, domain: domain, metadata: metadata)
         case .ruleRejected(let rejection):
             let message = "line \(rejection.line), column \(rejection.column): \(rejection.message)"
             self = RPCError(.invalidArgument, "the rule of \(rejection.cohort) does not compile: \(message)")

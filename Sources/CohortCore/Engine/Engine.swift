@@ -9,6 +9,7 @@ package final class Engine: Sendable {
         var committer: Worker?
         var materializer: Worker?
         var readers: WorkerPool?
+        var scanners: WorkerPool?
         var upkeep: Worker?
         var started = false
         var stopping = false
@@ -68,6 +69,8 @@ package final class Engine: Sendable {
         let committer = committer
         threads.withLock {
             $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
+            let scans = shared.configuration.maximumHistoryScans
+            $0.scanners = WorkerPool(threads: scans, capacity: scans)
             $0.committer = Worker(name: "cohort-commit") { committer.run() }
         }
         if shared.configuration.upkeepInterval > 0 {
@@ -108,11 +111,11 @@ package final class Engine: Sendable {
     package func shutdown() {
         let state = shared.state
         guard state == .serving || state == .storeUnavailable || state == .failed else { return }
-        let running: (Worker, Worker?, WorkerPool?, Worker?)? = threads.withLock { threads in
+        let running: (Worker, Worker?, [WorkerPool?], Worker?)? = threads.withLock { threads in
             // A start that failed has left no committer, and closed everything itself.
             guard !threads.stopping, let committer = threads.committer else { return nil }
             threads.stopping = true
-            return (committer, threads.materializer, threads.readers, threads.upkeep)
+            return (committer, threads.materializer, [threads.readers, threads.scanners], threads.upkeep)
         }
         guard let (committer, materializer, readers, upkeep) = running else { return }
         while true {
@@ -128,7 +131,7 @@ package final class Engine: Sendable {
         shared.pending.stop()
         materializer?.join()
         shared.waiters.close()
-        readers?.stop()
+        for pool in readers { pool?.stop() }
         shared.store.close()
         shared.state = .stopped
     }
@@ -181,5 +184,15 @@ package final class Engine: Sendable {
             try shared.requireReadable(); throw .internal(message: "no threads")
         }
         return try await readers.run(body)
+    }
+
+    /// Runs a long read of the whole store on a thread kept for such.
+    func onScanThread<R: Sendable>(
+        _ body: @escaping @Sendable () -> Result<R, DomainError>
+    ) async throws(DomainError) -> R {
+        guard let scanners = threads.withLock({ $0.scanners }) else {
+            try shared.requireReadable(); throw .internal(message: "no threads")
+        }
+        return try await scanners.run(body)
     }
 }

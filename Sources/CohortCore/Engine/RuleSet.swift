@@ -209,6 +209,12 @@ final class Classifier {
         return error.description
     }
 
+    /// The value of every part of the rule for the customer.
+    func explain(_ rule: CompiledRule, membership: (CohortNumber) -> Membership) -> Explanation {
+        read(rule.references, membership)
+        return rule.program.explain(Array(values), lookups: Array(memberships))
+    }
+
     private func read(_ cohorts: [CohortNumber], _ membership: (CohortNumber) -> Membership) {
         if let last = cohorts.last, Int(last) >= memberships.count {
             let larger = UnsafeMutableBufferPointer<LookupValue>.allocate(
@@ -243,6 +249,9 @@ extension AttributeType {
 }
 
 extension AttributeValue {
+    /// As CEL writes it: `5200.5`, `"PAID"`.
+    var celText: String { celValue.description }
+
     fileprivate var celValue: Value {
         switch self {
         case .bool(let value): .bool(value)
