@@ -23,7 +23,7 @@ package struct HistoryService: HistoryServiceHandler {
                     since: request.hasSince ? try request.since.domain(field: "since") : nil,
                     until: request.hasUntil ? try request.until.domain(field: "until") : nil,
                     minSequence: request.minSequence,
-                    limit: request.limit == 0 ? 1_000 : Int(request.limit)
+                    limit: request.limit == 0 ? min(1_000, engine.configuration.maximumHistoryIntervals) : Int(request.limit)
                 ),
                 deadline: call.waitDeadline
             )

@@ -81,9 +81,6 @@ struct Explainer: Sendable {
     private func explain(_ history: HistoryReader.Found) throws(DomainError) -> Outcome {
         let published = shared.published.withLock { $0 }
         if history.recordSequence > found.sequence { return .newer(history.recordSequence) }
-        guard history.record.membership(in: found.cohort) == found.membership || found.reason == .building else {
-            return .newer(found.sequence + 1)
-        }
         let subject = try subject(published, compiling: true)
         if subject.serves, subject.number != found.version { return .newer(found.sequence + 1) }
         var explanation = empty(subject)
@@ -108,13 +105,19 @@ struct Explainer: Sendable {
             explanation.attributes[name] = history.record.attribute(slot)?.value?.celText
         }
         let says = evaluation.outcome.standing
+        // Index and record are of one sequence here: where they differ, or differ from the rule, the server is at fault. The
+        // answer stays what every other read says.
+        let recorded = history.record.membership(in: found.cohort)
+        if found.reason != .building, recorded != found.membership {
+            explanation.detail = "the customer's record says \(recorded.text): the index has drifted from it"
+            shared.log(.error, "a membership differs from its record", [("cohort", subject.cohort.id)])
+        }
         let isOverridden = found.reason == .overrideInclude || found.reason == .overrideExclude
         if isOverridden {
             explanation.reason = found.reason
         } else if !subject.serves {
             (explanation.membership, explanation.reason) = (says.membership, says.reason)
         } else if says.membership != found.membership, found.reason != .building {
-            // A fault of the server: the answer stays what every other read says.
             explanation.detail = "the rule says \(says.membership.text): the membership has drifted from it"
             shared.log(.error, "a membership differs from its rule", [("cohort", subject.cohort.id)])
         }

@@ -139,7 +139,7 @@ struct Setting: Sendable {
         ),
         Setting(
             "limits.history.intervals",
-            .whole(1...1_000_000, default: 10_000),
+            .whole(1...10_000, default: 10_000),
             "intervals in one answer about a customer's history"
         ),
         Setting(
