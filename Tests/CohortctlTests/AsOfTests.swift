@@ -47,7 +47,7 @@ struct AsOfTests {
             ]
         }
         let lines = HistoryCommand.text(answer, Style(environment: [:], isTerminal: true)).split(separator: "\n")
-        #expect(lines.count == 3 && lines[1].hasPrefix("\u{1B}[32mBIG") && lines[2].hasPrefix("A    UNKNOWN"))
+        #expect(lines.count == 3 && lines[1].hasPrefix("\u{1B}[32mBIG") && lines[2].hasPrefix("A       UNKNOWN"))
         #expect(lines[1].hasSuffix("7…\u{1B}[0m") && lines[2].hasSuffix("4…7"))
     }
 }
