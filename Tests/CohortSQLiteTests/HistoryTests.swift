@@ -315,6 +315,32 @@ struct HistoryTests {
         try await engine.stop()
     }
 
+    @Test("A record that the replay takes from the tables takes in bulk changes once", arguments: StoreKind.allCases)
+    func replayedBulks(kind: StoreKind) async throws {
+        var configuration = EngineConfiguration.byHand
+        configuration.bulkThreshold = 0
+        let store = FaultyStore(store(kind))
+        var engine = try await started(store, configuration: configuration, now: { [clock] in clock.now })
+        try await engine.rule("BIG", "customer.daily_spend > 5.0")
+        try await engine.set("a", spend: 9)  // 4
+        for limit in [10, 6] {  // out at 5, in at 6
+            _ = try await engine.updateRule(cohort: "BIG", rule: "customer.daily_spend > \(limit).0", context: tester)
+        }
+        try await blocking { [engine] in engine.materialize() }
+        store.set { $0.apply = true }
+        try await engine.set("a", spend: 8)  // 7, in the log alone
+        try await engine.stop()
+        engine = try await started(self.store(kind), configuration: configuration, now: { [clock] in clock.now })
+        for round in 0..<2 {
+            let history = try await engine.history(HistoryRequest(customer: "a"), deadline: .far)
+            let spans = history.intervals.map { [$0.entered.sequence, $0.left?.sequence ?? 0] }
+            #expect(spans == (round == 0 ? [[6, 0], [4, 5]] : [[6, 8], [4, 5]]))
+            try await engine.set("a", spend: 1)  // 8
+            try await blocking { [engine] in engine.materialize() }
+        }
+        try await engine.stop()
+    }
+
     @Test("No more scans run at once than are allowed, and a place is given back")
     func scans() async throws {
         let engine = try await engine(.memory) { $0.maximumHistoryScans = 1 }
