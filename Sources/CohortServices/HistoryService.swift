@@ -23,7 +23,8 @@ package struct HistoryService: HistoryServiceHandler {
                     since: request.hasSince ? try request.since.domain(field: "since") : nil,
                     until: request.hasUntil ? try request.until.domain(field: "until") : nil,
                     minSequence: request.minSequence,
-                    limit: request.limit == 0 ? min(1_000, engine.configuration.maximumHistoryIntervals) : Int(request.limit)
+                    limit: request.limit == 0
+                        ? min(1_000, engine.configuration.maximumHistoryIntervals) : Int(request.limit)
                 ),
                 deadline: call.waitDeadline
             )

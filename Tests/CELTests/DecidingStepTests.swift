@@ -20,13 +20,19 @@ import Testing
         ("customer.daily_spend > 3000.0 || customer.user_type == 'PAID'", "customer.daily_spend > 3000.0"),
         ("customer.user_type == 'PAID' || customer.daily_spend > 3000.0", "customer.daily_spend > 3000.0"),
         ("customer.daily_spend > 3000.0 && customer.user_type == 'PAID'", "customer.user_type == 'PAID'"),
-        ("customer.user_type == 'FREE' && customer.daily_spend > 1.0 && customer.daily_spend > 4000.0",
-            "customer.daily_spend > 4000.0"),
+        (
+            "customer.user_type == 'FREE' && customer.daily_spend > 1.0 && customer.daily_spend > 4000.0",
+            "customer.daily_spend > 4000.0"
+        ),
         // All operands together.
-        ("customer.daily_spend > 3000.0 && customer.user_type == 'FREE'",
-            "customer.daily_spend > 3000.0 && customer.user_type == 'FREE'"),
-        ("customer.daily_spend > 5000.0 || (customer.daily_spend > 3000.0 && customer.user_type == 'PAID')",
-            "customer.daily_spend > 5000.0 || (customer.daily_spend > 3000.0 && customer.user_type == 'PAID')"),
+        (
+            "customer.daily_spend > 3000.0 && customer.user_type == 'FREE'",
+            "customer.daily_spend > 3000.0 && customer.user_type == 'FREE'"
+        ),
+        (
+            "customer.daily_spend > 5000.0 || (customer.daily_spend > 3000.0 && customer.user_type == 'PAID')",
+            "customer.daily_spend > 5000.0 || (customer.daily_spend > 3000.0 && customer.user_type == 'PAID')"
+        ),
         // An error on one side that the other absorbs.
         ("customer.age > 3 || customer.daily_spend > 1.0", "customer.daily_spend > 1.0"),
         ("customer.age > 3 && customer.daily_spend > 5000.0", "customer.daily_spend > 5000.0"),
@@ -39,8 +45,10 @@ import Testing
         ("!(customer.daily_spend > 5000.0)", "customer.daily_spend > 5000.0"),
         ("!has(customer.age)", "has(customer.age)"),
         ("!(customer.user_type == 'PAID' || customer.daily_spend > 1.0)", "customer.daily_spend > 1.0"),
-        ("customer.user_type == 'PAID' ? customer.daily_spend > 1.0 : customer.daily_spend > 4000.0",
-            "customer.daily_spend > 4000.0"),
+        (
+            "customer.user_type == 'PAID' ? customer.daily_spend > 1.0 : customer.daily_spend > 4000.0",
+            "customer.daily_spend > 4000.0"
+        ),
         ("customer.user_type == 'FREE' ? true : customer.daily_spend > 4000.0", "customer.user_type == 'FREE'"),
         ("customer.age > 3 ? true : false", "customer.age"),
         ("cel.bind(x, customer.daily_spend, x > 5000.0)", "x > 5000.0"),
@@ -63,7 +71,11 @@ import Testing
         #expect(explanation.decidingAttributes == ["daily_spend", "user_type"])
         let first = try explain("has(customer.age) || customer.daily_spend > 3000.0", [.double(3_500)])
         #expect(first.decidingAttributes == ["daily_spend"])
-        #expect(try explain("has(customer.age) && customer.daily_spend > 3000.0", [.double(1)]).decidingAttributes == ["age"])
+        #expect(
+            try explain("has(customer.age) && customer.daily_spend > 3000.0", [.double(1)]).decidingAttributes == [
+                "age"
+            ]
+        )
         #expect(try explain("in_group('A')", [], [.yes]).decidingAttributes.isEmpty)
     }
 

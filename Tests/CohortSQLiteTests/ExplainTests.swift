@@ -216,7 +216,9 @@ struct ExplainTests {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
                     for round in 0..<80 {
-                        for i in 0..<5 { try await engine.set("c\((round + i * 3) % 20)", spend: Double((round + i) % 11)) }
+                        for i in 0..<5 {
+                            try await engine.set("c\((round + i * 3) % 20)", spend: Double((round + i) % 11))
+                        }
                         let rule = "customer.daily_spend > \(round % 9).0"
                         _ = try await engine.updateRule(cohort: "BIG", rule: rule, context: tester)
                     }

@@ -52,7 +52,10 @@ struct HistoryTests {
         return (code, metadata)
     }
 
-    @Test("Intervals tell how they began and ended, across restarts and wherever they lie", arguments: StoreKind.allCases)
+    @Test(
+        "Intervals tell how they began and ended, across restarts and wherever they lie",
+        arguments: StoreKind.allCases
+    )
     func intervals(kind: StoreKind) async throws {
         var engine = try await engine(kind) { $0.materializeInterval = 60_000 }
         try await engine.rule("BIG", "customer.daily_spend > 5.0")
@@ -70,11 +73,13 @@ struct HistoryTests {
             return history.intervals.map { interval in
                 let end = interval.left.map { "\($0.sequence) \($0.cause) v\($0.version)" } ?? "-"
                 let entered = interval.entered
-                return "\(interval.cohort) \(interval.membership) \(entered.sequence) \(entered.cause) v\(entered.version), \(end)"
+                return
+                    "\(interval.cohort) \(interval.membership) \(entered.sequence) \(entered.cause) v\(entered.version), \(end)"
             }
         }
         let expected = [
-            "BIG in 7 override v1, -", "BIG unknown 6 attribute v1, 7 override v1", "BIG in 4 attribute v1, 5 attribute v1",
+            "BIG in 7 override v1, -", "BIG unknown 6 attribute v1, 7 override v1",
+            "BIG in 4 attribute v1, 5 attribute v1",
         ]
         #expect(try await story(engine) == expected, "all of it pending")
         try await blocking { [engine] in engine.materialize() }
@@ -94,7 +99,10 @@ struct HistoryTests {
         try await engine.stop()
     }
 
-    @Test("A time is answered after all that was committed by then, a sequence before the next", arguments: StoreKind.allCases)
+    @Test(
+        "A time is answered after all that was committed by then, a sequence before the next",
+        arguments: StoreKind.allCases
+    )
     func points(kind: StoreKind) async throws {
         let engine = try await engine(kind)
         try await engine.rule("BIG", "customer.daily_spend > 5.0")
@@ -169,9 +177,11 @@ struct HistoryTests {
             #expect(try await members(engine, "BIG", at: .sequence(5)).nextPage(limit: 10) == ["b"])
             try await blocking { engine.materialize() }
         }
-        guard case .notFound? = await domainError({
-            try await engine.history(HistoryRequest(customer: "a"), deadline: .far)
-        }) else {
+        guard
+            case .notFound? = await domainError({
+                try await engine.history(HistoryRequest(customer: "a"), deadline: .far)
+            })
+        else {
             Issue.record("an erased customer has a history")
             return
         }
@@ -213,9 +223,11 @@ struct HistoryTests {
             (HistoryRequest(customer: "a", limit: 0), "limit"), (HistoryRequest(customer: "a", limit: 10_001), "limit"),
             (HistoryRequest(customer: "\n"), "customer_id"), (HistoryRequest(customer: "a", cohort: "x"), "cohort_id"),
         ] {
-            guard case .invalidArgument(let violations)? = await domainError({
-                try await engine.history(request, deadline: .far)
-            }) else {
+            guard
+                case .invalidArgument(let violations)? = await domainError({
+                    try await engine.history(request, deadline: .far)
+                })
+            else {
                 Issue.record("\(field) is accepted")
                 continue
             }
@@ -281,7 +293,10 @@ struct HistoryTests {
         try await engine.stop()
     }
 
-    @Test("A list of the past goes on at the same point, with or without naming it again", arguments: StoreKind.allCases)
+    @Test(
+        "A list of the past goes on at the same point, with or without naming it again",
+        arguments: StoreKind.allCases
+    )
     func cursors(kind: StoreKind) async throws {
         let engine = try await engine(kind)
         try await engine.rule("BIG", "customer.daily_spend > 5.0")
@@ -376,7 +391,9 @@ struct HistoryTests {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 for round in 0..<60 {
-                    for i in 0..<10 { try await engine.set("c\((round + i * 3) % 40)", spend: Double((round + i) % 11)) }
+                    for i in 0..<10 {
+                        try await engine.set("c\((round + i * 3) % 40)", spend: Double((round + i) % 11))
+                    }
                     let rule = "customer.daily_spend > \(round % 3 == 0 ? 0 : 8).0"
                     _ = try await engine.updateRule(cohort: "BIG", rule: rule, context: tester)
                 }

@@ -143,7 +143,7 @@ struct HistoryModelTests {
             try await run.declare()
             for step in 0..<(ModelTests.longRun ? 2_000 : 300) {
                 try await run.step()
-                if step % 75 == 74 { try await run.compareHistory(points: 4) }
+                if step % 75 == 74 { try await run.compareHistory(points: 2) }
             }
             try await run.reopen(losingTables: true)
             try await run.compareHistory(points: 4)

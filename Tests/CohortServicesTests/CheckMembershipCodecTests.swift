@@ -59,7 +59,10 @@ struct CheckMembershipCodecTests {
             let message = try #require(try? CheckMembershipRequest(serializedBytes: bytes), "\(bytes)")
             #expect(Array(message.customerID.utf8) == Array(texts[0]), "\(bytes)")
             #expect(Array(message.cohortID.utf8) == Array(texts[1]), "\(bytes)")
-            #expect(message.minSequence == parsed.minSequence && !message.includeSince && message.asOf == nil, "\(bytes)")
+            #expect(
+                message.minSequence == parsed.minSequence && !message.includeSince && message.asOf == nil,
+                "\(bytes)"
+            )
         }
         #expect(read > 100)
     }

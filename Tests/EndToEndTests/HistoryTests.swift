@@ -215,7 +215,9 @@ struct HistoryTests {
         let explainedJSON = try await server.cohortctl("explain", "a", "BIG", "--output", "json").output
         #expect(try ExplainMembershipResponse(jsonString: explainedJSON).reason == .overrideInclude)
 
-        #expect(try await server.cohortctl("check", "a", "BIG", "--as-of", "5").output.hasPrefix("IN: the rule is true"))
+        #expect(
+            try await server.cohortctl("check", "a", "BIG", "--as-of", "5").output.hasPrefix("IN: the rule is true")
+        )
         #expect(try await server.cohortctl("check", "a", "BIG", "--as-of", "6").output.hasPrefix("OUT: "))
         #expect(try await server.cohortctl("members", "BIG", "--as-of", "6").output == "b\n")
         #expect(try await server.cohortctl("members", "BIG", "--count", "--as-of", "5").output == "2\n")

@@ -50,8 +50,7 @@ struct CustomerReader: Sendable {
         }
     }
 
-    static func decode(_ bytes: UnsafeRawBufferPointer, _ ordinal: Ordinal) throws(StoreError) -> CustomerRecord
-    {
+    static func decode(_ bytes: UnsafeRawBufferPointer, _ ordinal: Ordinal) throws(StoreError) -> CustomerRecord {
         do throws(CodecError) {
             return try CustomerRecord(decoding: bytes)
         } catch {

@@ -124,14 +124,15 @@ struct Explainer: Sendable {
         if explanation.reason == .ruleError, case .error(let error) = evaluation.outcome {
             explanation.detail = error.description
         }
-        explanation.summary = SummaryText(
-            explanation,
-            subject.cohort.id,
-            customer,
-            serves: subject.serves,
-            says: says.membership,
-            reading: evaluation.decidingAttributes
-        ).text
+        explanation.summary =
+            SummaryText(
+                explanation,
+                subject.cohort.id,
+                customer,
+                serves: subject.serves,
+                says: says.membership,
+                reading: evaluation.decidingAttributes
+            ).text
         return .explanation(explanation)
     }
 

@@ -75,7 +75,8 @@ final class PendingRecords: Sendable {
         state.read { state in
             var closed: [ClosedInterval] = []
             // Who has closed an interval has a row beside it.
-            for generation in [state.active, state.flushing].compactMap({ $0 }) where generation.customers[ordinal] != nil {
+            for generation in [state.active, state.flushing].compactMap({ $0 })
+            where generation.customers[ordinal] != nil {
                 closed += generation.closed.filter { $0.ordinal == ordinal }
             }
             return (state.lookup(ordinal), closed)

@@ -29,7 +29,8 @@ struct SummaryText {
     }
 
     var text: String {
-        let place = "\(explanation.membership.text) \(explanation.membership == .out ? "of " : "")\(preposition)\(cohort)"
+        let place =
+            "\(explanation.membership.text) \(explanation.membership == .out ? "of " : "")\(preposition)\(cohort)"
         let start =
             serves
             ? "\(customer) is \(place)\(since)"

@@ -46,7 +46,8 @@ struct ExplainCommand: AsyncParsableCommand {
             var table = Table(["", "EXPRESSION", "VALUE"])
             for expression in answer.expressions {
                 table.add([
-                    expression.deciding ? ">" : "", String(repeating: "  ", count: min(Int(expression.depth), 20))
+                    expression.deciding ? ">" : "",
+                    String(repeating: "  ", count: min(Int(expression.depth), 20))
                         + expression.source.onOneLine,
                     expression.text,
                 ])
