@@ -26,6 +26,10 @@ public struct Explanation: Sendable {
         public var results: [Result]
         /// How often it was evaluated.
         public var count: Int
+        /// Whether the outcome hangs on it: of all steps the innermost whose value alone makes the whole what it is. It is the
+        /// first operand that makes an `&&` false or an `||` true, the branch that a conditional took, what failed of
+        /// something that failed; the whole of what hangs on several parts. One step of an explanation is.
+        public var isDeciding: Bool
     }
 
     /// The source that was compiled.
@@ -34,6 +38,8 @@ public struct Explanation: Sendable {
     public var outcome: Outcome
     /// The sub-expressions; each before its parts.
     public var steps: [Step]
+    /// The names of the attributes or variables that the deciding step reads, in order of the source.
+    public var decidingAttributes: [String]
     /// The cost units that the evaluation used.
     public var cost: Int
 
@@ -115,15 +121,22 @@ extension Program {
         }
         recorder.values[code.tree.root] = [value]
         recorder.counts[code.tree.root] = 1
+        let deciding = DecidingStep(
+            code,
+            results: { [recorder] in results($0, recorder).last ?? .notEvaluated },
+            isPart: isPart
+        )
+        let decides = deciding.find()
         return Explanation(
             source: source,
             outcome: outcome,
-            steps: steps(recorder),
+            steps: steps(recorder, deciding: decides),
+            decidingAttributes: deciding.attributes(in: decides),
             cost: code.limits.cost - budget
         )
     }
 
-    private func steps(_ recorder: Recorder) -> [Explanation.Step] {
+    private func steps(_ recorder: Recorder, deciding: Int32) -> [Explanation.Step] {
         let tree = code.tree
         var steps: [Explanation.Step] = []
         // Depth first without recursion: a chain of operators is as deep as it is long.
@@ -139,19 +152,20 @@ extension Program {
                     depth: depth,
                     result: results.last ?? .notEvaluated,
                     results: results,
-                    count: recorder.counts[node] ?? results.count
+                    count: recorder.counts[node] ?? results.count,
+                    isDeciding: node == deciding
                 )
             )
             for place in stride(from: tree.childCount(node) - 1, through: 0, by: -1) {
                 let child = tree.child(node, place)
-                if isPart(child, of: node) { pending.append((child, depth + 1)) }
+                if isPart(child, node) { pending.append((child, depth + 1)) }
             }
         }
         return steps
     }
 
     /// Whether a child is a sub-expression of interest: literals and the record's name are plain to see.
-    private func isPart(_ child: Int32, of node: Int32) -> Bool {
+    private func isPart(_ child: Int32, _ node: Int32) -> Bool {
         let tree = code.tree
         if tree[child].kind == .literal { return false }
         switch code.references[Int(node)] {

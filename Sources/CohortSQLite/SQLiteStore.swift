@@ -121,6 +121,21 @@ package final class SQLiteStore: Store {
         _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) { try opened().tables.readCustomers(ordinals, body) }
 
+    package func readIntervals(
+        _ query: IntervalQuery
+    ) throws(StoreError) -> (intervals: [ClosedInterval], horizon: HistoryHorizon?) {
+        try opened().tables.readIntervals(query)
+    }
+
+    package func scanIntervals(
+        _ range: ClosedRange<Ordinal>,
+        cohort: CohortNumber,
+        at point: PastPoint,
+        _ body: (Ordinal, Membership) throws(StoreError) -> Void
+    ) throws(StoreError) { try opened().tables.scanIntervals(range, cohort: cohort, at: point, body) }
+
+    package func historyHorizon() throws(StoreError) -> HistoryHorizon? { try opened().tables.historyHorizon() }
+
     package func append(_ rows: [LogRow]) throws(StoreError) { try opened().log.append(rows) }
 
     package func recoverLog() throws(StoreError) -> UInt64 {

@@ -44,8 +44,15 @@ extension TablesFile {
         guard isDue == true else { return 0 }
         var deleted = 0
         try write { db in
+            let last = try Int64.fetchOne(
+                db,
+                sql: "SELECT max(ended_sequence) FROM intervals WHERE \(condition)",
+                arguments: arguments
+            )
+            guard let last else { return }
             try db.execute(sql: "DELETE FROM intervals WHERE \(condition)", arguments: arguments)
             deleted = db.changesCount
+            try Self.moveHorizon(db, HistoryHorizon(sequence: UInt64(last), time: time))
         }
         return deleted
     }

@@ -71,31 +71,6 @@ extension MembershipEvent {
             self.change.sequence = sequence
             return
         }
-        self.change = MembershipChange(change)
-    }
-}
-
-extension MembershipChange {
-    init(_ change: MembershipCause) {
-        self.init()
-        sequence = change.sequence
-        time = Google_Protobuf_Timestamp(change.time)
-        cohortVersion = change.version
-        cause = ChangeCause(change.cause)
-    }
-}
-
-extension ChangeCause {
-    init(_ cause: TransitionCause) {
-        self =
-            switch cause {
-            case .attribute: .attribute
-            case .rule: .rule
-            case .override: .override
-            case .list: .list
-            case .cohort: .cohort
-            case .time: .time
-            case .erase: .erase
-            }
+        self.change = CohortAPI.MembershipChange(change)
     }
 }

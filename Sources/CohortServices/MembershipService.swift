@@ -44,6 +44,9 @@ package struct MembershipService: MembershipServiceHandler {
         _ request: CheckMembershipRequest,
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<CheckMembershipResponse> {
+        if request.asOf != nil {
+            return .park { () async throws(RPCError) in try await checkPastMembership(request, call) }
+        }
         if !request.includeSince {
             let attempt = try answering { () throws(DomainError) in
                 try engine.checkMembership(
@@ -103,10 +106,12 @@ package struct MembershipService: MembershipServiceHandler {
         case .unknown: state = .unknown
         case .out, .UNRECOGNIZED: throw .invalid("membership", "takes IN or UNKNOWN; who is OUT is not listed")
         }
+        let point = try answering { () throws(DomainError) in try request.asOf?.domain() }
         let snapshot = try await answering { () async throws(DomainError) in
             try await engine.members(
                 cohort: request.cohortID,
                 state: state,
+                at: point,
                 minSequence: request.minSequence,
                 cursor: [UInt8](request.cursor),
                 deadline: call.waitDeadline
@@ -133,6 +138,9 @@ package struct MembershipService: MembershipServiceHandler {
         _ request: CountMembersRequest,
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<CountMembersResponse> {
+        if request.asOf != nil {
+            return .park { () async throws(RPCError) in try await countPastMembers(request, call) }
+        }
         let attempt = try answering { () throws(DomainError) in
             try engine.countMembers(cohort: request.cohortID, minSequence: request.minSequence)
         }

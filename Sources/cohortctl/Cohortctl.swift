@@ -17,7 +17,7 @@ struct Cohortctl: AsyncParsableCommand {
         version: CohortRelease.version,
         subcommands: [
             StatusCommand.self, CapacityCommand.self, CheckCommand.self, CohortsOfCommand.self, MembersCommand.self,
-            CombineCommand.self, WatchCommand.self,
+            CombineCommand.self, WatchCommand.self, ExplainCommand.self, HistoryCommand.self,
             CustomersCommand.self, CohortsCommand.self, AttributesCommand.self, RulesCommand.self,
         ]
     )

@@ -82,6 +82,16 @@ final class FaultyStore: Store {
         _ ordinals: [Ordinal],
         _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError) { try store.readCustomers(ordinals, body) }
+    func readIntervals(
+        _ query: IntervalQuery
+    ) throws(StoreError) -> (intervals: [ClosedInterval], horizon: HistoryHorizon?) { try store.readIntervals(query) }
+    func scanIntervals(
+        _ range: ClosedRange<Ordinal>,
+        cohort: CohortNumber,
+        at point: PastPoint,
+        _ body: (Ordinal, Membership) throws(StoreError) -> Void
+    ) throws(StoreError) { try store.scanIntervals(range, cohort: cohort, at: point, body) }
+    func historyHorizon() throws(StoreError) -> HistoryHorizon? { try store.historyHorizon() }
     func append(_ rows: [LogRow]) throws(StoreError) {
         let (lost, unconfirmed) = faults.withLock { faults in
             defer {

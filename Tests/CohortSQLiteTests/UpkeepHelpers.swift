@@ -12,6 +12,18 @@ final class ManualClock: Sendable {
     func advance(_ seconds: Int64) { time.withLock { $0 = $0.advanced(bySeconds: seconds) } }
 }
 
+/// A clock that a test sets.
+final class MovableClock: Sendable {
+    private let time: Mutex<Timestamp>
+
+    init(_ start: Timestamp) { time = Mutex(start) }
+
+    var now: Timestamp {
+        get { time.withLock { $0 } }
+        set { time.withLock { $0 = newValue } }
+    }
+}
+
 /// Collects the engine's events.
 final class EventLog: Sendable {
     private let events = Mutex<[EngineEvent]>([])

@@ -372,6 +372,7 @@ struct VersionBuildTests {
         #expect(diff.leavingSample.count == min(5, Int(published.left)))
         #expect(diff.becomingUnknownSample.allSatisfy { $0.detail.contains("daily_spend") && $0.attributes.isEmpty })
         #expect(diff.leavingSample.filter { $0.after == .out }.allSatisfy { $0.attributes["daily_spend"] != nil })
+        #expect(diff.leavingSample.filter { $0.after == .out }.allSatisfy { $0.deciding == "customer.daily_spend > \(limit)" })
         #expect(preview.errors.map(\.attribute) == ["daily_spend"])
         #expect(preview.errors.map(\.customers) == [UInt64(unknown.count)])
         let newReaders = try await Self.members(engine, "READER")

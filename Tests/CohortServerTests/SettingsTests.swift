@@ -112,6 +112,16 @@ struct SettingsTests {
         }
     }
 
+    @Test("The limits of the past reach the engine")
+    func past() async throws {
+        let standard = try await settings(["--dev"]).engine
+        #expect(standard.maximumHistoryIntervals == 10_000 && standard.maximumHistoryScans == 2)
+        let own = try await settings(["--dev", "--limits-history-intervals", "7", "--limits-history-scans", "3"]).engine
+        #expect(own.maximumHistoryIntervals == 7 && own.maximumHistoryScans == 3)
+        #expect(await refusal(["--dev", "--limits-history-intervals", "10001"]).contains("1 to 10000"))
+        #expect(await refusal(["--dev", "--limits-history-scans", "0"]).contains("1 to 64"))
+    }
+
     @Test("A misspelt member of the file is refused")
     func misspeltMember() async throws {
         let path = NSTemporaryDirectory() + "settings-\(UUID().uuidString).yaml"

@@ -59,7 +59,10 @@ struct CheckMembershipCodecTests {
             let message = try #require(try? CheckMembershipRequest(serializedBytes: bytes), "\(bytes)")
             #expect(Array(message.customerID.utf8) == Array(texts[0]), "\(bytes)")
             #expect(Array(message.cohortID.utf8) == Array(texts[1]), "\(bytes)")
-            #expect(message.minSequence == parsed.minSequence && !message.includeSince, "\(bytes)")
+            #expect(
+                message.minSequence == parsed.minSequence && !message.includeSince && message.asOf == nil,
+                "\(bytes)"
+            )
         }
         #expect(read > 100)
     }
@@ -69,7 +72,13 @@ struct CheckMembershipCodecTests {
         let since: [UInt8] = try CheckMembershipRequest.with { $0.includeSince = true }.serializedBytes()
         let twice: [UInt8] = [10, 1, 97, 10, 1, 98]
         let truncated: [UInt8] = [10, 5, 97]
-        for bytes in [since, twice, truncated, [0xFF], [40, 1]] {
+        let past: [UInt8] = try CheckMembershipRequest.with {
+            $0.customerID = "a"
+            $0.cohortID = "A"
+            $0.asOfSequence = 0
+        }.serializedBytes()
+        let pastTime: [UInt8] = try CheckMembershipRequest.with { $0.asOfTime = .init() }.serializedBytes()
+        for bytes in [since, past, pastTime, twice, truncated, [0xFF], [40, 1]] {
             #expect(bytes.withUnsafeBytes { CheckMembershipCodec.parse($0) } == nil)
         }
     }

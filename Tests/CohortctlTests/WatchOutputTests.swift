@@ -37,22 +37,22 @@ struct WatchOutputTests {
 
     @Test("A person reads a line for each change, with colours only where they were asked for")
     func table() throws {
-        let plain = try EventText(format: .table, hasColors: false).lines(Self.page)
+        let plain = try EventText(format: .table, style: Style(isTerminal: false)).lines(Self.page)
         #expect(
             plain == """
-                2025-06-15T15:06:40Z  42  IN       PREMIUM  C1  attribute, version 3
-                2025-06-15T15:06:41Z  43  OUT      (every cohort)  #9  erased
+                2025-06-15T15:06:40Z  42  IN       PREMIUM  C1  an attribute, version 3
+                2025-06-15T15:06:41Z  43  OUT      (every cohort)  #9  the erasure
 
                 """
         )
-        let colored = try EventText(format: .table, hasColors: true).lines(Self.page)
+        let colored = try EventText(format: .table, style: Style(environment: [:], isTerminal: true)).lines(Self.page)
         #expect(colored.contains("\u{1B}[32mIN     \u{1B}[0m") && colored.contains("\u{1B}[31mOUT    \u{1B}[0m"))
         #expect(colored.replacing(#/\u{1B}\[\d+m/#, with: "") == plain)
     }
 
     @Test("A script gets one JSON object for each event, and the borders of a snapshot")
     func json() throws {
-        let text = EventText(format: .json, hasColors: false)
+        let text = EventText(format: .json, style: Style(isTerminal: false))
         let lines = try text.lines(Self.page).split(separator: "\n").map { try MembershipEvent(jsonString: String($0)) }
         #expect(lines == Self.page.events)
         var snapshot = Self.page
@@ -62,15 +62,6 @@ struct WatchOutputTests {
         #expect(marked.count == 4 && marked[0] == "{\"snapshot_begins\":true,\"sequence\":43}")
         #expect(marked[3] == "{\"snapshot_ends\":true,\"sequence\":43}")
         #expect(try text.lines(.init()).isEmpty)
-    }
-
-    @Test("Colours are for terminals, and not with NO_COLOR")
-    func colors() {
-        #expect(EventText.hasColors(isTerminal: true, environment: ["TERM": "xterm"]))
-        #expect(EventText.hasColors(isTerminal: true, environment: ["NO_COLOR": ""]))
-        #expect(!EventText.hasColors(isTerminal: false, environment: ["TERM": "xterm"]))
-        #expect(!EventText.hasColors(isTerminal: true, environment: ["NO_COLOR": "1"]))
-        #expect(!EventText.hasColors(isTerminal: true, environment: ["TERM": "dumb"]))
     }
 
     @Test("The cursor file keeps the place, and is refused for other cohorts and when it is no cursor file")

@@ -416,7 +416,7 @@ struct WatchTests {
         #expect(events.map(\.customerID) == ["a", "b", "c"] && events.allSatisfy { $0.membership == .in })
         #expect(!events[0].change.hasTime && events[1].change.cause == .attribute)
         // No terminal, no colours.
-        #expect(!table.output.contains("\u{1B}") && table.output.contains("IN       BIG  c  attribute, version 1"))
+        #expect(!table.output.contains("\u{1B}") && table.output.contains("IN       BIG  c  an attribute, version 1"))
         // Written behind what was printed.
         let deadline = ContinuousClock.now + .seconds(30)
         while try String(contentsOfFile: cursor, encoding: .utf8).contains("\"sequence\":7") == false {

@@ -313,10 +313,12 @@ public nonisolated struct CheckMembershipResponse: Sendable {
   /// Clears the value of `member`. Subsequent reads from it will return its default value.
   public mutating func clearMember() {self._member = nil}
 
-  /// What decided the state.
+  /// What decided the state. Of a state of the past: what it began through. An override that moved nobody does not show
+  /// in it, and one that was taken back shows as an override.
   public var reason: Reason = .unspecified
 
-  /// The sequence at which the answer holds.
+  /// The sequence at which the answer holds. As of a time: the last one up to that time, or 0 where the change log no
+  /// longer reaches so far back.
   public var sequence: UInt64 = 0
 
   /// The version of the cohort that decided; from 1.
@@ -462,7 +464,7 @@ public nonisolated struct ListMembersRequest: Sendable {
   public var pageSize: UInt32 = 0
 
   /// Where to go on: the `cursor` of the last page received. The resumed list is of a newer snapshot, whose
-  /// sequence its pages carry.
+  /// sequence its pages carry. The cursor of a list of the past goes on at the same point; `as_of` may be left out then.
   public var cursor: Data = Data()
 
   /// Which state to list: IN (also when unspecified) or UNKNOWN.
@@ -514,7 +516,7 @@ public nonisolated struct ListMembersResponse: Sendable {
   /// In the order in which the customers were first seen.
   public var customerIds: [String] = []
 
-  /// The sequence of the snapshot; the same in all pages of a call.
+  /// The sequence of the snapshot; the same in all pages of a call. As of a time: as in CheckMembershipResponse.
   public var sequence: UInt64 = 0
 
   /// Opaque; resumes the list behind this page.
@@ -589,7 +591,7 @@ public nonisolated struct CountMembersResponse: Sendable {
   /// Customers whose state is UNKNOWN; not among the members.
   public var unknown: UInt64 = 0
 
-  /// The sequence at which both counts hold.
+  /// The sequence at which both counts hold. As of a time: as in CheckMembershipResponse.
   public var sequence: UInt64 = 0
 
   /// The version of the cohort; from 1.

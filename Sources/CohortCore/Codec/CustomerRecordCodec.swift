@@ -59,6 +59,14 @@ extension CustomerRecord {
         try reader.expectEnd()
     }
 
+    /// Reads the memberships alone, as asking for the past needs them: without attributes, creation or anything behind.
+    package init(membershipsOf bytes: UnsafeRawBufferPointer) throws(CodecError) {
+        var reader = ByteReader(bytes)
+        self.init(createdSequence: 0, createdAt: .epoch)
+        sequence = try Self.readHead(&reader)
+        for _ in 0..<(try reader.count()) { intervals.append(try Self.readInterval(&reader, after: intervals.last)) }
+    }
+
     /// Reads no more than loading the index needs.
     ///
     /// - Parameter each: called for every open membership.

@@ -27,6 +27,22 @@ package struct OpenInterval: Sendable, Hashable {
     package var time: Timestamp
     package var version: UInt32
     package var cause: TransitionCause
+
+    package init(
+        cohort: CohortNumber,
+        membership: Membership,
+        sequence: UInt64,
+        time: Timestamp,
+        version: UInt32,
+        cause: TransitionCause
+    ) {
+        self.cohort = cohort
+        self.membership = membership
+        self.sequence = sequence
+        self.time = time
+        self.version = version
+        self.cause = cause
+    }
 }
 
 /// A membership that is over.
@@ -37,6 +53,22 @@ package struct ClosedInterval: Sendable, Hashable {
     package var endTime: Timestamp
     package var endVersion: UInt32
     package var endCause: TransitionCause
+
+    package init(
+        ordinal: Ordinal,
+        began: OpenInterval,
+        endSequence: UInt64,
+        endTime: Timestamp,
+        endVersion: UInt32,
+        endCause: TransitionCause
+    ) {
+        self.ordinal = ordinal
+        self.began = began
+        self.endSequence = endSequence
+        self.endTime = endTime
+        self.endVersion = endVersion
+        self.endCause = endCause
+    }
 }
 
 /// One change of one customer's membership in one cohort.

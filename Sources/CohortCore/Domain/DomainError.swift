@@ -35,7 +35,7 @@ package enum DomainError: Error, Sendable, Hashable {
     case resourceExhausted(limit: String, message: String, retryAfter: Duration?)
     /// `reason` is a stable UPPER_SNAKE_CASE word: see the constants of `UnavailableReason`.
     case unavailable(reason: String, message: String, retryAfter: Duration?)
-    /// `metadata` has facts for programs.
+    /// `metadata` tells a program what would be in range.
     case outOfRange(code: String, message: String, metadata: [String: String])
     case ruleRejected(RuleRejection)
     case dataLoss(message: String)

@@ -1,12 +1,3 @@
-/// When a membership changed, and through what.
-package struct MembershipCause: Sendable, Hashable {
-    package var sequence: UInt64
-    package var time: Timestamp
-    /// The version of the cohort that served then; 0 for an erasure.
-    package var version: UInt32
-    package var cause: TransitionCause
-}
-
 /// A customer's new standing in a cohort, or what it is in a snapshot.
 package struct WatchEvent: Sendable, Hashable {
     /// Empty for a customer that has been erased, then or since.
@@ -16,7 +7,7 @@ package struct WatchEvent: Sendable, Hashable {
     package var cohort: String
     package var membership: Membership
     /// `nil` in a snapshot.
-    package var change: MembershipCause?
+    package var change: MembershipChange?
 }
 
 /// One message of a watch. Its events follow those of the page before without a gap.

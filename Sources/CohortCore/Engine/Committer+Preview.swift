@@ -75,7 +75,7 @@ extension Committer {
                 before: self.membership(of: ordinal, in: rule.cohort),
                 after: after,
                 attributes: attributes(of: record, readBy: rule),
-                deciding: "",
+                deciding: classifier.explain(rule) { membership(after: $0) }.deciding?.text ?? "",
                 detail: error?.description ?? ""
             )
         }
@@ -85,7 +85,7 @@ extension Committer {
         var result: [String: String] = [:]
         for attribute in record.attributes where rule.reads(attribute.slot) {
             guard let value = attribute.value else { continue }
-            result[catalog.attributes[attribute.slot].name] = value.celValue.description
+            result[catalog.attributes[attribute.slot].name] = value.celText
         }
         return result
     }

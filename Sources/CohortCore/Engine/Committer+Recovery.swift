@@ -156,8 +156,11 @@ private struct ReplayedCustomers {
             guard let customer = loaded[ordinal] else {
                 throw .corrupt("the change log speaks of customer \(ordinal), whom the tables do not hold")
             }
-            // The intervals that bulk changes ended are found again when they are folded below.
-            customers[ordinal] = Customer(record: customer.record)
+            var record = customer.record
+            // It has taken in the bulk changes up to here. Taken in twice, one that was followed by another would end what
+            // the later one began.
+            record.sequence = max(record.sequence, committer.bulks.last?.sequence ?? 0)
+            customers[ordinal] = Customer(record: record)
             closedByFold += customer.closed
         }
     }

@@ -12,22 +12,7 @@ struct CustomerReader: Sendable {
 
     /// The latest record, bulk changes not folded in; `nil` for a customer erased.
     func record(_ ordinal: Ordinal) -> Result<CustomerRecord?, DomainError> {
-        do throws(StoreError) {
-            return .success(try read(ordinal))
-        } catch {
-            shared.log(.error, "reading a customer failed", [("error", error.message)])
-            if case .corrupt = error {
-                shared.setProblem(.damage, error.message)
-                return .failure(.dataLoss(message: "The stored record cannot be read."))
-            }
-            return .failure(
-                .unavailable(
-                    reason: UnavailableReason.storeUnavailable,
-                    message: "The store does not answer.",
-                    retryAfter: shared.configuration.retryAfter
-                )
-            )
-        }
+        shared.reading { () throws(StoreError) in try read(ordinal) }
     }
 
     /// Since when a membership lasts, and why it is UNKNOWN if it is.
@@ -65,12 +50,33 @@ struct CustomerReader: Sendable {
         }
     }
 
-    private static func decode(_ bytes: UnsafeRawBufferPointer, _ ordinal: Ordinal) throws(StoreError) -> CustomerRecord
-    {
+    static func decode(_ bytes: UnsafeRawBufferPointer, _ ordinal: Ordinal) throws(StoreError) -> CustomerRecord {
         do throws(CodecError) {
             return try CustomerRecord(decoding: bytes)
         } catch {
             throw .corrupt("the record of customer \(ordinal) cannot be read: \(error.message)")
+        }
+    }
+}
+
+extension EngineShared {
+    /// Reads the store for a caller, and turns what fails into what a caller is told.
+    func reading<R>(_ body: () throws(StoreError) -> R) -> Result<R, DomainError> {
+        do throws(StoreError) {
+            return .success(try body())
+        } catch {
+            log(.error, "reading a customer failed", [("error", error.message)])
+            if case .corrupt = error {
+                setProblem(.damage, error.message)
+                return .failure(.dataLoss(message: "The stored record cannot be read."))
+            }
+            return .failure(
+                .unavailable(
+                    reason: UnavailableReason.storeUnavailable,
+                    message: "The store does not answer.",
+                    retryAfter: configuration.retryAfter
+                )
+            )
         }
     }
 }

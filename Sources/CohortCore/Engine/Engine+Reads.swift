@@ -196,7 +196,7 @@ extension Engine {
     // MARK: Lookups
 
     @inline(__always)
-    private func membership(_ customer: String, _ cohort: String) throws(DomainError) -> IndexedMembership {
+    func membership(_ customer: String, _ cohort: String) throws(DomainError) -> IndexedMembership {
         try shared.requireReadable()
         var customer = customer
         var cohort = cohort
@@ -252,13 +252,13 @@ extension Engine {
         return count
     }
 
-    private func checkCustomerID(_ id: String) throws(DomainError) {
+    func checkCustomerID(_ id: String) throws(DomainError) {
         if let problem = InputRules.customerID(id, limit: configuration.maximumCustomerIDBytes) {
             throw .invalid("customer_id", problem)
         }
     }
 
-    private func checkCohortID(_ id: String) throws(DomainError) {
+    func checkCohortID(_ id: String) throws(DomainError) {
         if let problem = InputRules.cohortID(id) { throw .invalid("cohort_id", problem) }
     }
 

@@ -10,6 +10,7 @@ package final class Engine: Sendable {
         var materializer: Worker?
         var readers: WorkerPool?
         var builds: Worker?
+        var scanners: WorkerPool?
         var upkeep: Worker?
         var started = false
         var stopping = false
@@ -70,6 +71,8 @@ package final class Engine: Sendable {
         let committer = committer
         threads.withLock {
             $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
+            let scans = shared.configuration.maximumHistoryScans
+            $0.scanners = WorkerPool(threads: scans, capacity: scans)
             $0.committer = Worker(name: "cohort-commit") { committer.run() }
             let builds = shared.builds
             $0.builds = Worker(name: "cohort-builds") { builds.run() }
@@ -138,6 +141,7 @@ package final class Engine: Sendable {
         running.materializer?.join()
         shared.waiters.close()
         running.readers?.stop()
+        running.scanners?.stop()
         shared.store.close()
         shared.state = .stopped
     }
@@ -192,5 +196,15 @@ package final class Engine: Sendable {
             try shared.requireReadable(); throw .internal(message: "no threads")
         }
         return try await readers.run(body)
+    }
+
+    /// Runs a long read of the whole store on a thread kept for such.
+    func onScanThread<R: Sendable>(
+        _ body: @escaping @Sendable () -> Result<R, DomainError>
+    ) async throws(DomainError) -> R {
+        guard let scanners = threads.withLock({ $0.scanners }) else {
+            try shared.requireReadable(); throw .internal(message: "no threads")
+        }
+        return try await scanners.run(body)
     }
 }

@@ -96,6 +96,10 @@ package struct EngineConfiguration: Sendable {
     package var maximumSequenceWait: Duration = .seconds(1)
     /// Ids in one page of members.
     package var maximumPageSize = 10_000
+    /// Intervals in one answer about a customer's history, at most 10,000.
+    package var maximumHistoryIntervals = 10_000
+    /// Scans for the members of a cohort at a past point that run at once; each reads the records of all customers.
+    package var maximumHistoryScans = 2
     /// Bytes of an expression over cohorts.
     package var maximumExpressionBytes = 4_096
     /// Different cohorts in one expression: the bitmaps of all are copied.

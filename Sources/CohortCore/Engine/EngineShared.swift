@@ -53,6 +53,8 @@ final class EngineShared: Sendable {
     let tail: LogTail
     /// Uploads that run.
     let uploads = Atomic<Int>(0)
+    /// Scans for members at a past point that run.
+    let historyScans = Atomic<Int>(0)
     let published = Mutex(Published())
     let figures = Mutex(Figures())
     private let stateValue = Atomic<UInt8>(EngineState.loading.rawValue)

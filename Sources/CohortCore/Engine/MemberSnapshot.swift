@@ -55,7 +55,7 @@ package final class MemberSnapshot: @unchecked Sendable {
         }
     }
 
-    /// Where the last page ended, for a later snapshot to go on behind it; opaque, at most 32 bytes.
+    /// Where the last page ended, for a later snapshot to go on behind it; opaque, at most 48 bytes.
     package var cursor: [UInt8] {
         MemberCursor(subject: subject, next: next.withLock { $0 }, sequence: sequence).encoded
     }
@@ -66,6 +66,8 @@ struct MemberCursor {
     /// What is listed. Raw values of `Form` are in cursors that callers keep.
     enum Subject: Sendable, Hashable {
         case cohort(CohortNumber, Membership)
+        /// The same at a point of the past.
+        case past(CohortNumber, Membership, PastPoint)
         /// By a digest of the expression.
         case combination(UInt32)
     }
@@ -73,6 +75,8 @@ struct MemberCursor {
     private enum Form: UInt8 {
         case cohort = 1
         case combination = 2
+        case pastSequence = 3
+        case pastTime = 4
     }
 
     var subject: Subject
@@ -92,10 +96,15 @@ struct MemberCursor {
                 let subject: Subject
                 switch Form(rawValue: try reader.byte()) {
                 case .cohort:
-                    let cohort = try reader.varint32()
-                    guard let state = Membership(rawValue: try reader.byte()) else { throw CodecError("unknown state") }
+                    let (cohort, state) = try Self.cohort(&reader)
                     subject = .cohort(cohort, state)
                 case .combination: subject = .combination(try reader.varint32())
+                case .pastSequence:
+                    let (cohort, state) = try Self.cohort(&reader)
+                    subject = .past(cohort, state, .sequence(try reader.varint()))
+                case .pastTime:
+                    let (cohort, state) = try Self.cohort(&reader)
+                    subject = .past(cohort, state, .time(try reader.timestamp()))
                 case nil: throw CodecError("unknown format")
                 }
                 let cursor = MemberCursor(subject: subject, next: try reader.varint(), sequence: try reader.varint())
@@ -109,9 +118,28 @@ struct MemberCursor {
         self = cursor
     }
 
+    private static func cohort(_ reader: inout ByteReader) throws(CodecError) -> (CohortNumber, Membership) {
+        let cohort = try reader.varint32()
+        guard let state = Membership(rawValue: try reader.byte()) else { throw CodecError("unknown state") }
+        return (cohort, state)
+    }
+
     var encoded: [UInt8] {
-        var writer = ByteWriter(reserving: 32)
+        var writer = ByteWriter(reserving: 48)
         switch subject {
+        case .past(let cohort, let state, let point):
+            switch point {
+            case .sequence(let sequence):
+                writer.byte(Form.pastSequence.rawValue)
+                writer.varint(cohort)
+                writer.byte(state.rawValue)
+                writer.varint(sequence)
+            case .time(let time):
+                writer.byte(Form.pastTime.rawValue)
+                writer.varint(cohort)
+                writer.byte(state.rawValue)
+                writer.timestamp(time)
+            }
         case .cohort(let cohort, let state):
             writer.byte(Form.cohort.rawValue)
             writer.varint(cohort)
@@ -128,7 +156,7 @@ struct MemberCursor {
     /// The ordinal to go on at, if the cursor belongs to these members.
     func start(of subject: Subject, in current: UInt64) throws(DomainError) -> UInt64 {
         guard subject == self.subject else {
-            throw .invalid("cursor", "is of another cohort, state or expression; start again without")
+            throw .invalid("cursor", "is of another cohort, state, expression or point of time; start again without")
         }
         guard sequence <= current else {
             throw .invalid("cursor", "is of a later sequence than this server holds; start again without")

@@ -129,7 +129,7 @@ package actor MembershipWatch {
         limit: Int
     ) async throws(DomainError) -> [WatchMove] {
         if let ordinal = entry.erased {
-            let change = MembershipCause(entry, version: 0, cause: .erase)
+            let change = MembershipChange(entry, version: 0, cause: .erase)
             return [WatchMove(ordinal: ordinal, cohort: nil, membership: .out, change: change)]
         }
         var result: [WatchMove] = []
@@ -149,7 +149,7 @@ package actor MembershipWatch {
                 guard step.cohort == reference.cohort, step.ordinal < .max else { continue }
                 start = step.ordinal + 1
             }
-            let change = MembershipCause(entry, version: reference.version, cause: reference.cause)
+            let change = MembershipChange(entry, version: reference.version, cause: reference.cause)
             for move in try await sets(of: reference, entry.sequence).moves(from: start, limit: limit - result.count) {
                 result.append(
                     WatchMove(

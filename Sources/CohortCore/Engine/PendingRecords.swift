@@ -70,6 +70,31 @@ final class PendingRecords: Sendable {
         state.read { state in ordinals.map { state.lookup($0) } }
     }
 
+    /// One customer with the intervals that have been closed here.
+    func history(of ordinal: Ordinal) -> (lookup: Lookup, closed: [ClosedInterval]) {
+        state.read { state in
+            var closed: [ClosedInterval] = []
+            // Who has closed an interval has a row beside it.
+            for generation in [state.active, state.flushing].compactMap({ $0 })
+            where generation.customers[ordinal] != nil {
+                closed += generation.closed.filter { $0.ordinal == ordinal }
+            }
+            return (state.lookup(ordinal), closed)
+        }
+    }
+
+    /// Everything here, the newer of two, and the intervals closed here that `isWanted` picks.
+    func snapshot(
+        closedWhere isWanted: (ClosedInterval) -> Bool
+    ) -> (customers: [Ordinal: Lookup], closed: [ClosedInterval]) {
+        state.read { state in
+            var customers: [Ordinal: Lookup] = [:]
+            for (ordinal, row) in state.flushing?.customers ?? [:] { customers[ordinal] = row.lookup }
+            for (ordinal, row) in state.active.customers { customers[ordinal] = row.lookup }
+            return (customers, (state.flushing?.closed ?? []).filter(isWanted) + state.active.closed.filter(isWanted))
+        }
+    }
+
     /// Everything here, the newer of two.
     func snapshot() -> [Ordinal: Lookup] {
         state.read { state in

@@ -217,6 +217,12 @@ final class Classifier {
         return error
     }
 
+    /// The value of every part of the rule for the customer.
+    func explain(_ rule: CompiledRule, membership: (CohortNumber) -> Membership) -> Explanation {
+        read(rule.references, membership)
+        return rule.program.explain(Array(values), lookups: Array(memberships))
+    }
+
     private func read(_ cohorts: [CohortNumber], _ membership: (CohortNumber) -> Membership) {
         if let last = cohorts.last, Int(last) >= memberships.count {
             let larger = UnsafeMutableBufferPointer<LookupValue>.allocate(
@@ -251,7 +257,10 @@ extension AttributeType {
 }
 
 extension AttributeValue {
-    var celValue: Value {
+    /// As CEL writes it: `5200.5`, `"PAID"`.
+    var celText: String { celValue.description }
+
+    fileprivate var celValue: Value {
         switch self {
         case .bool(let value): .bool(value)
         case .int64(let value): .int(value)

@@ -39,9 +39,9 @@ struct WatchMove: Sendable {
     /// `nil` for an erasure.
     var cohort: CohortNumber?
     var membership: Membership
-    var change: MembershipCause?
+    var change: MembershipChange?
 
-    init(ordinal: Ordinal, cohort: CohortNumber?, membership: Membership, change: MembershipCause?) {
+    init(ordinal: Ordinal, cohort: CohortNumber?, membership: Membership, change: MembershipChange?) {
         self.ordinal = ordinal
         self.cohort = cohort
         self.membership = membership
@@ -53,14 +53,14 @@ struct WatchMove: Sendable {
             ordinal: transition.ordinal,
             cohort: transition.cohort,
             membership: transition.to,
-            change: MembershipCause(entry, version: transition.version, cause: transition.cause)
+            change: MembershipChange(entry, version: transition.version, cause: transition.cause)
         )
     }
 
     var step: WatchPosition.Step { WatchPosition.Step(cohort: cohort ?? .max, ordinal: ordinal) }
 }
 
-extension MembershipCause {
+extension MembershipChange {
     init(_ entry: WatchEntry, version: UInt32, cause: TransitionCause) {
         self.init(sequence: entry.sequence, time: entry.time, version: version, cause: cause)
     }

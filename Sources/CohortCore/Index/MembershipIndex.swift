@@ -10,13 +10,7 @@ struct IndexedMembership {
     var sequence: UInt64
 
     /// The answer to a caller that wants a boolean.
-    var member: Bool? {
-        switch (membership, failPolicy) {
-        case (.in, _), (.unknown, .memberIn): true
-        case (.out, _), (.unknown, .memberOut): false
-        case (.unknown, .unknown): nil
-        }
-    }
+    var member: Bool? { failPolicy.member(membership) }
 }
 
 /// All that reads are answered from: ids, ordinals and one set of bitmaps a cohort, at one sequence.

@@ -52,7 +52,16 @@ extension MemoryStore: StoreUpkeep {
     ) throws(StoreError) -> Int {
         state.withLock { state in
             let before = state.closed.count
-            state.closed.removeAll { range.contains($0.ordinal) && $0.endTime < time }
+            var last: UInt64 = 0
+            state.closed.removeAll {
+                guard range.contains($0.ordinal), $0.endTime < time else { return false }
+                last = max(last, $0.endSequence)
+                return true
+            }
+            guard state.closed.count < before else { return 0 }
+            var horizon = HistoryHorizon(sequence: last, time: time)
+            if let earlier = state.horizon { horizon.formUnion(earlier) }
+            state.horizon = horizon
             return before - state.closed.count
         }
     }

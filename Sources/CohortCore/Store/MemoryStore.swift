@@ -12,6 +12,7 @@ package final class MemoryStore: Store {
         var cohorts: [CohortNumber: CohortRecord] = [:]
         var assignments: Set<Assignment> = []
         var closed: [ClosedInterval] = []
+        var horizon: HistoryHorizon?
         var staged: [UInt64: BulkChange] = [:]
         var bulks: [AppliedBulk] = []
         var stagedAssignments: [UInt64: AssignmentChange] = [:]

@@ -29,6 +29,24 @@ package protocol Store: Sendable {
         _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
     ) throws(StoreError)
 
+    /// The closed intervals of one customer that the query asks for, the latest beginning first, those of one sequence in
+    /// order of cohort; and how far back they are complete, of the same moment.
+    func readIntervals(
+        _ query: IntervalQuery
+    ) throws(StoreError) -> (intervals: [ClosedInterval], horizon: HistoryHorizon?)
+
+    /// Calls `body` with the closed intervals of one cohort that hold at a point: ordinal, IN or UNKNOWN. Several ranges of
+    /// ordinals may be scanned at once.
+    func scanIntervals(
+        _ range: ClosedRange<Ordinal>,
+        cohort: CohortNumber,
+        at point: PastPoint,
+        _ body: (Ordinal, Membership) throws(StoreError) -> Void
+    ) throws(StoreError)
+
+    /// How far back closed intervals are complete; `nil` if retention never deleted one.
+    func historyHorizon() throws(StoreError) -> HistoryHorizon?
+
     /// Appends entries, all or none, and returns once they are durable.
     ///
     /// - Throws: `StoreError`; whether the entries are in the log is then known only after `recoverLog`.

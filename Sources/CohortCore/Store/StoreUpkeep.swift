@@ -25,7 +25,7 @@ package protocol StoreUpkeep: Sendable {
     /// - Returns: how many.
     func deleteBulkChanges(through sequence: UInt64, limit: Int) throws(StoreError) -> Int
 
-    /// Deletes the closed intervals of customers in `range` that ended before `time`.
+    /// Deletes the closed intervals of customers in `range` that ended before `time`, and moves the horizon with them.
     ///
     /// - Returns: how many.
     func deleteIntervals(of range: ClosedRange<Ordinal>, endedBefore time: Timestamp) throws(StoreError) -> Int

@@ -126,6 +126,8 @@ struct ServerSettings: Sendable {
         engine.maximumExpressionBytes = try reader.whole("limits.expression.bytes")
         engine.maximumExpressionCohorts = try reader.whole("limits.expression.cohorts")
         engine.maximumExpressionNesting = try reader.whole("limits.expression.nesting")
+        engine.maximumHistoryIntervals = try reader.whole("limits.history.intervals")
+        engine.maximumHistoryScans = try reader.whole("limits.history.scans")
         engine.maximumPendingBytes = try reader.whole("limits.pending.bytes")
         engine.maximumStringBytes = try reader.whole("limits.string.bytes")
         engine.maximumListElements = try reader.whole("limits.list.elements")

@@ -156,6 +156,16 @@ struct Setting: Sendable {
             "nesting of parentheses and 'not' in an expression over cohorts"
         ),
         Setting(
+            "limits.history.intervals",
+            .whole(1...10_000, default: 10_000),
+            "intervals in one answer about a customer's history"
+        ),
+        Setting(
+            "limits.history.scans",
+            .whole(1...64, default: 2),
+            "scans for the members of a cohort in the past at once"
+        ),
+        Setting(
             "limits.pending.bytes",
             .whole(1_048_576...8_589_934_592, default: 134_217_728),
             "records waiting for the store's tables"

@@ -1,6 +1,5 @@
 import ArgumentParser
 import CohortAPI
-import Foundation
 import SwiftProtobuf
 
 extension CohortsCommand {
@@ -50,14 +49,15 @@ extension CohortsCommand {
                     String(diff.unknownAfter),
                 ])
             }
+            let style = Style()
             var parts = ["\(preview.customers) customers at sequence \(preview.sequence)", table.text]
             for diff in [preview.diff] + preview.dependents {
                 for (title, sample, colour) in [
-                    ("would enter", diff.enteringSample, Colour.green),
-                    ("would leave", diff.leavingSample, Colour.red),
-                    ("would become UNKNOWN in", diff.becomingUnknownSample, Colour.yellow),
+                    ("would enter", diff.enteringSample, Style.Colour.green),
+                    ("would leave", diff.leavingSample, Style.Colour.red),
+                    ("would become UNKNOWN in", diff.becomingUnknownSample, Style.Colour.yellow),
                 ] where !sample.isEmpty {
-                    parts.append(colour("\(title) \(diff.cohortID), a sample:") + "\n" + Self.table(sample).text)
+                    parts.append(style.paint("\(title) \(diff.cohortID), a sample:", colour) + "\n" + Self.table(sample).text)
                 }
             }
             if !preview.errors.isEmpty {
@@ -82,19 +82,5 @@ extension CohortsCommand {
             }
             return table
         }
-    }
-}
-
-/// Colours of a terminal; plain text elsewhere, and where NO_COLOR is set (no-color.org).
-enum Colour: String {
-    case red = "31"
-    case green = "32"
-    case yellow = "33"
-
-    private static let isOn =
-        isatty(STDOUT_FILENO) == 1 && ProcessInfo.processInfo.environment["NO_COLOR"]?.isEmpty ?? true
-
-    func callAsFunction(_ text: String) -> String {
-        Self.isOn ? "\u{1B}[\(rawValue)m\(text)\u{1B}[0m" : text
     }
 }

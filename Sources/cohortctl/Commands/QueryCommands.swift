@@ -14,6 +14,7 @@ struct CheckCommand: AsyncParsableCommand {
     @Argument(help: "The cohort's id.") var cohort: String
     @Option(help: "The answer must include every change up to this sequence.") var minSequence: UInt64 = 0
     @Flag(help: "Also tell since when.") var since = false
+    @Option(help: AsOf.help) var asOf: AsOf?
     @ParentCommand var root: Cohortctl
 
     func run() async throws {
@@ -22,24 +23,27 @@ struct CheckCommand: AsyncParsableCommand {
             $0.cohortID = cohort
             $0.minSequence = minSequence
             $0.includeSince = since
+            $0.set(asOf)
         }
         try await root.session.withClient { client in
             let answer = try await CohortClient(client).membership.checkMembership(
                 request,
                 options: root.session.callOptions
             )
-            try root.session.show(answer) { Self.text(answer) }
+            try root.session.show(answer) { Self.text(answer, Style()) }
         }
     }
 
-    private static func text(_ answer: CheckMembershipResponse) -> String {
-        var line = "\(answer.membership.text): \(answer.reason.text)"
+    private static func text(_ answer: CheckMembershipResponse, _ style: Style) -> String {
+        var line = "\(style.paint(answer.membership)): \(answer.reason.text)"
         if !answer.detail.isEmpty { line += " (\(answer.detail))" }
         if answer.membership == .unknown {
             line += answer.hasMember ? "; by its fail policy \(answer.member ? "a member" : "no member")" : ""
         }
         if answer.hasSince { line += "; since \(answer.since.text)" }
-        return line + " [version \(answer.cohortVersion), sequence \(answer.sequence)]"
+        // The sequence of a past time may not be known any more.
+        let sequence = answer.sequence == 0 ? "" : ", sequence \(answer.sequence)"
+        return line + " [version \(answer.cohortVersion)\(sequence)]"
     }
 }
 
@@ -86,6 +90,7 @@ struct MembersCommand: AsyncParsableCommand {
     @Argument(help: "The cohort's id.") var cohort: String
     @Flag(help: "List those whose state is UNKNOWN instead.") var unknown = false
     @Flag(help: "Only count them.") var count = false
+    @Option(help: AsOf.help) var asOf: AsOf?
     @Option(help: "The answer must include every change up to this sequence.") var minSequence: UInt64 = 0
     @ParentCommand var root: Cohortctl
 
@@ -100,6 +105,7 @@ struct MembersCommand: AsyncParsableCommand {
         let request = CountMembersRequest.with {
             $0.cohortID = cohort
             $0.minSequence = minSequence
+            $0.set(asOf)
         }
         let answer = try await membership.countMembers(request, options: root.session.callOptions)
         try root.session.show(answer) { String(unknown ? answer.unknown : answer.members) }
@@ -111,6 +117,7 @@ struct MembersCommand: AsyncParsableCommand {
             $0.minSequence = minSequence
             $0.pageSize = 10_000
             $0.membership = unknown ? .unknown : .in
+            $0.set(asOf)
         }
         // A long list takes as long as it takes: no deadline.
         for try await page in try await membership.listMembers(request) {

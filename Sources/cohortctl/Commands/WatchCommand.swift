@@ -32,10 +32,7 @@ struct WatchCommand: AsyncParsableCommand {
         var file = try cursorFile.map { try CursorFile(path: $0, cohorts: cohorts) }
         let text = EventText(
             format: root.session.output,
-            hasColors: EventText.hasColors(
-                isTerminal: isatty(STDOUT_FILENO) == 1,
-                environment: ProcessInfo.processInfo.environment
-            )
+            style: Style()
         )
         try await root.session.withClient { client in
             try await watch(CohortClient(client).history, text, &file)

@@ -5,12 +5,7 @@ import SwiftProtobuf
 /// Events as lines: for people, or as JSON for scripts.
 struct EventText {
     let format: OutputFormat
-    let hasColors: Bool
-
-    /// Colours are for terminals, and not for who sets NO_COLOR (https://no-color.org).
-    static func hasColors(isTerminal: Bool, environment: [String: String]) -> Bool {
-        isTerminal && environment["NO_COLOR", default: ""].isEmpty && environment["TERM"] != "dumb"
-    }
+    let style: Style
 
     /// Everything of a message, each line ended; empty if there is nothing to print.
     func lines(_ page: WatchMembershipsResponse) throws -> String {
@@ -36,11 +31,11 @@ struct EventText {
         return try event.jsonString(options: options)
     }
 
-    /// As `2026-01-31T08:15:00Z  42  IN       PREMIUM  C00042  attribute, version 3`.
+    /// As `2026-01-31T08:15:00Z  42  IN       PREMIUM  C00042  an attribute, version 3`.
     private func text(_ event: MembershipEvent) -> String {
         let state = event.membership.text.padding(toLength: 7, withPad: " ", startingAt: 0)
         var parts = [
-            event.change.hasTime ? event.change.time.text : "-", String(event.change.sequence), paint(state, event),
+            event.change.hasTime ? event.change.time.text : "-", String(event.change.sequence), style.paint(state, Style.colour(of: event.membership)),
             event.cohortID.isEmpty ? "(every cohort)" : event.cohortID,
             // The id of who was erased is not known any more.
             event.customerID.isEmpty ? "#\(event.customerNumber)" : event.customerID,
@@ -50,32 +45,5 @@ struct EventText {
             parts.append(event.change.cause.text + version)
         }
         return parts.joined(separator: "  ")
-    }
-
-    private func paint(_ text: String, _ event: MembershipEvent) -> String {
-        guard hasColors else { return text }
-        let color =
-            switch event.membership {
-            case .in: 32
-            case .out: 31
-            default: 33
-            }
-        return "\u{1B}[\(color)m\(text)\u{1B}[0m"
-    }
-}
-
-extension ChangeCause {
-    /// For people.
-    var text: String {
-        switch self {
-        case .attribute: "attribute"
-        case .rule: "rule"
-        case .override: "override"
-        case .list: "list"
-        case .cohort: "cohort"
-        case .time: "time"
-        case .erase: "erased"
-        case .unspecified, .UNRECOGNIZED: "?"
-        }
     }
 }
