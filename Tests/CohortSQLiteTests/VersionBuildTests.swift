@@ -371,8 +371,9 @@ struct VersionBuildTests {
         #expect(Set(diff.leavingSample.map(\.id)).isSubset(of: old.subtracting(new)))
         #expect(diff.leavingSample.count == min(5, Int(published.left)))
         #expect(diff.becomingUnknownSample.allSatisfy { $0.detail.contains("daily_spend") && $0.attributes.isEmpty })
-        #expect(diff.leavingSample.filter { $0.after == .out }.allSatisfy { $0.attributes["daily_spend"] != nil })
-        #expect(diff.leavingSample.filter { $0.after == .out }.allSatisfy { $0.deciding == "customer.daily_spend > \(limit)" })
+        let out = diff.leavingSample.filter { $0.after == .out }
+        #expect(out.allSatisfy { $0.attributes["daily_spend"] != nil })
+        #expect(out.allSatisfy { $0.deciding == "customer.daily_spend > \(limit)" })
         #expect(preview.errors.map(\.attribute) == ["daily_spend"])
         #expect(preview.errors.map(\.customers) == [UInt64(unknown.count)])
         let newReaders = try await Self.members(engine, "READER")

@@ -57,7 +57,8 @@ extension CohortsCommand {
                     ("would leave", diff.leavingSample, Style.Colour.red),
                     ("would become UNKNOWN in", diff.becomingUnknownSample, Style.Colour.yellow),
                 ] where !sample.isEmpty {
-                    parts.append(style.paint("\(title) \(diff.cohortID), a sample:", colour) + "\n" + Self.table(sample).text)
+                    let heading = style.paint("\(title) \(diff.cohortID), a sample:", colour)
+                    parts.append(heading + "\n" + Self.table(sample).text)
                 }
             }
             if !preview.errors.isEmpty {

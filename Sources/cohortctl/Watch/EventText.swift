@@ -35,7 +35,8 @@ struct EventText {
     private func text(_ event: MembershipEvent) -> String {
         let state = event.membership.text.padding(toLength: 7, withPad: " ", startingAt: 0)
         var parts = [
-            event.change.hasTime ? event.change.time.text : "-", String(event.change.sequence), style.paint(state, Style.colour(of: event.membership)),
+            event.change.hasTime ? event.change.time.text : "-", String(event.change.sequence),
+            style.paint(state, Style.colour(of: event.membership)),
             event.cohortID.isEmpty ? "(every cohort)" : event.cohortID,
             // The id of who was erased is not known any more.
             event.customerID.isEmpty ? "#\(event.customerNumber)" : event.customerID,
