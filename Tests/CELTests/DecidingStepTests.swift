@@ -41,6 +41,7 @@ import Testing
         ("customer.daily_spend > 1.0 && customer.age + 1 > 3", "customer.age"),
         ("!(customer.age > 3 || customer.daily_spend > 5000.0)", "customer.age"),
         ("customer.daily_spend > 1.0 && 1 / (size(customer.user_type) - 4) > 0", "1 / (size(customer.user_type) - 4)"),
+        ("customer.age > 3 || customer.blocked || customer.daily_spend > 5000.0", "customer.age"),
         // Through negations, branches and bindings.
         ("!(customer.daily_spend > 5000.0)", "customer.daily_spend > 5000.0"),
         ("!has(customer.age)", "has(customer.age)"),
@@ -95,7 +96,7 @@ import Testing
             let deciding = try #require(explanation.deciding, "\(source)")
             #expect(explanation.steps.count { $0.isDeciding } == 1, "\(source)")
             switch (explanation.outcome, deciding.result) {
-            case (.error, .error): break
+            case (.error(let error), .error(let cause)): #expect(error == cause, "\(source)")
             case (.match, .value(.bool)), (.noMatch, .value(.bool)): break
             default: Issue.record("\(source): \(explanation.outcome) hangs on \(deciding)")
             }

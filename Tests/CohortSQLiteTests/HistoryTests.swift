@@ -5,6 +5,13 @@ import Testing
 @testable import CohortCore
 @testable import CohortSQLite
 
+private final class Counter: Sendable {
+    private let value = Mutex(0)
+
+    var count: Int { value.withLock { $0 } }
+    func add() { value.withLock { $0 += 1 } }
+}
+
 /// What memberships were, as far back as it is kept.
 @Suite("History and reads of the past")
 struct HistoryTests {
@@ -372,6 +379,37 @@ struct HistoryTests {
         // The thread of a scan may hold its place for a moment after the answer.
         while engine.shared.historyScans.load(ordering: .relaxed) > 0 { await Task.yield() }
         #expect(try await members(engine, "BIG", at: .sequence(4)).total == 1)
+        try await engine.stop()
+    }
+
+    @Test("What a write closes between two reads of the store is found all the same", arguments: FaultyStore.Read.allCases)
+    func betweenReads(read: FaultyStore.Read) async throws {
+        let store = FaultyStore(store(.sqlite))
+        let engine = try await started(store, configuration: .byHand, now: { [clock] in clock.now })
+        try await engine.rule("BIG", "customer.daily_spend > 5.0")
+        try await engine.set("a", spend: 9)  // 4
+        try await blocking { engine.materialize() }
+        let ran = Counter()
+        let close: @Sendable () -> Void = {
+            let done = DispatchSemaphore(value: 0)
+            Task {
+                try await engine.set("a", spend: 1)  // 5
+                done.signal()
+            }
+            done.wait()
+            engine.materialize()
+            ran.add()
+        }
+        store.set { $0.afterRead = (read, close) }
+        switch read {
+        case .readCustomers, .readIntervals:
+            #expect(try await check(engine, "a", "BIG", at: .sequence(4)).membership == .in)
+            #expect(try await check(engine, "a", "BIG", at: .sequence(5)).membership == .out)
+        case .scanCustomers, .scanIntervals:
+            #expect(try await members(engine, "BIG", at: .sequence(4)).nextPage(limit: 10) == ["a"])
+            #expect(try await members(engine, "BIG", at: .sequence(5)).nextPage(limit: 10) == [])
+        }
+        #expect(ran.count == 1, "the write came between")
         try await engine.stop()
     }
 

@@ -53,6 +53,19 @@ final class FaultyStore: Store {
         var scanning: (@Sendable () -> Void)?
         /// What the log says it reaches to, instead of the truth.
         var lastSequence: UInt64?
+        /// Runs once when this kind of read is done, before its caller goes on.
+        var afterRead: (read: Read, body: @Sendable () -> Void)?
+    }
+
+    enum Read: CaseIterable { case readCustomers, readIntervals, scanCustomers, scanIntervals }
+
+    private func didRead(_ read: Read) {
+        let body: (@Sendable () -> Void)? = faults.withLock { faults in
+            guard let after = faults.afterRead, after.read == read else { return nil }
+            faults.afterRead = nil
+            return after.body
+        }
+        body?()
     }
 
     private let store: any Store
@@ -77,20 +90,31 @@ final class FaultyStore: Store {
         if fails { throw .failed("planted: no scan") }
         faults.withLock { $0.scanning }?()
         try store.scanCustomers(range, body)
+        didRead(.scanCustomers)
     }
     func readCustomers(
         _ ordinals: [Ordinal],
         _ body: (Int, UnsafeRawBufferPointer) throws(StoreError) -> Void
-    ) throws(StoreError) { try store.readCustomers(ordinals, body) }
+    ) throws(StoreError) {
+        try store.readCustomers(ordinals, body)
+        didRead(.readCustomers)
+    }
     func readIntervals(
         _ query: IntervalQuery
-    ) throws(StoreError) -> (intervals: [ClosedInterval], horizon: HistoryHorizon?) { try store.readIntervals(query) }
+    ) throws(StoreError) -> (intervals: [ClosedInterval], horizon: HistoryHorizon?) {
+        let found = try store.readIntervals(query)
+        didRead(.readIntervals)
+        return found
+    }
     func scanIntervals(
         _ range: ClosedRange<Ordinal>,
         cohort: CohortNumber,
         at point: PastPoint,
         _ body: (Ordinal, Membership) throws(StoreError) -> Void
-    ) throws(StoreError) { try store.scanIntervals(range, cohort: cohort, at: point, body) }
+    ) throws(StoreError) {
+        try store.scanIntervals(range, cohort: cohort, at: point, body)
+        didRead(.scanIntervals)
+    }
     func historyHorizon() throws(StoreError) -> HistoryHorizon? { try store.historyHorizon() }
     func append(_ rows: [LogRow]) throws(StoreError) {
         let (lost, unconfirmed) = faults.withLock { faults in
