@@ -11,7 +11,7 @@ final class ServiceHealth: Sendable {
     init() {
         service = HealthService(services: [
             MembershipServiceMethods.service, CustomerServiceMethods.service, CohortServiceMethods.service,
-            OperationsServiceMethods.service,
+            VersionServiceMethods.service, HistoryServiceMethods.service, OperationsServiceMethods.service,
         ])
         service.setAll(.notServing)
         // It answers in every state of the engine.

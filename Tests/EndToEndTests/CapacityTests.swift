@@ -50,7 +50,8 @@ struct CapacityTests {
             let limits = Dictionary(uniqueKeysWithValues: capacity.limits.map { ($0.name, $0) })
             #expect(
                 Set(limits.keys) == [
-                    "limits.cohorts", "limits.attributes", "customers", "limits.queue.rows", "limits.pending.bytes",
+                    "limits.cohorts", "limits.attributes", "customers", "limits.builds", "limits.watches",
+                    "limits.queue.rows", "limits.pending.bytes",
                     "bulk changes", "bulk change bytes", "limits.connections", "log.retention.bytes", "disk",
                 ]
             )

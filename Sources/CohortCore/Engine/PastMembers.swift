@@ -14,9 +14,10 @@ final class PastMembers: @unchecked Sendable {
     }
 }
 
-/// One of the few places for scans; it is given back with the last reference.
+/// One of the few places for scans; it is given back at the scan's end, or with the last reference.
 final class HistoryScanPlace: Sendable {
     private let shared: EngineShared
+    private let isOver = Atomic<Bool>(false)
 
     /// - Throws: `.resourceExhausted` while too many scans run.
     init(_ shared: EngineShared) throws(DomainError) {
@@ -33,7 +34,13 @@ final class HistoryScanPlace: Sendable {
         }
     }
 
-    deinit { shared.historyScans.wrappingSubtract(1, ordering: .relaxed) }
+    deinit { end() }
+
+    /// Before the caller is answered, who may ask again at once.
+    func end() {
+        guard !isOver.exchange(true, ordering: .relaxed) else { return }
+        shared.historyScans.wrappingSubtract(1, ordering: .relaxed)
+    }
 }
 
 /// Finds who was in a cohort at a point of the past, by reading what is pending, then the records of all customers, then the
@@ -76,7 +83,8 @@ final class PastMembersScan: Sendable {
 
     /// Blocks, for as long as it takes to read all customers.
     func run() -> Result<PastMembers, DomainError> {
-        shared.reading { () throws(StoreError) in try scan() }.flatMap { found in
+        defer { place.end() }
+        return shared.reading { () throws(StoreError) in try scan() }.flatMap { found in
             if shouldStop {
                 return .failure(
                     .unavailable(
