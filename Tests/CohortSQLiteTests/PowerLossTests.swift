@@ -31,9 +31,16 @@ struct PowerLossTests {
     @Test("The same without syncing the log loses acknowledged writes, so the test can see it")
     func synchronousOff() async throws {
         var lost: [String] = []
-        for seed in 0..<6 { lost += try await crashes(25, seed: UInt64(seed), .off).lost }
         // Gone for good: the log is shorter than what was acknowledged, or than the tables, which makes the start refuse.
-        #expect(lost.contains { $0.contains("is left of") || $0.contains("but the change log ends at") }, "\(lost)")
+        // A damaged log, which refuses as well, is the more frequent end.
+        func isShort(_ text: String) -> Bool {
+            text.contains("is left of") || text.contains("but the change log ends at")
+        }
+        for seed in 0..<60 as Range<UInt64> {
+            lost += try await crashes(25, seed: seed, .off).lost
+            if seed >= 5, lost.contains(where: isShort) { break }
+        }
+        #expect(lost.count >= 6 && lost.contains(where: isShort), "\(lost)")
     }
 
     /// A model's run in which the power fails `count` times, each time at a random write, sync, truncation, creation or
@@ -105,7 +112,10 @@ struct PowerLossTests {
         let (directory, survivors) = (root.path + "/0", root.path + "/1")
         try FileManager.default.createDirectory(atPath: survivors, withIntermediateDirectories: true)
         power_loss_watch(directory)
-        let engine = try await started(SQLiteStore(directory: directory))
+        // Upkeep would meet the log while it is opened anew, and say so for some seconds.
+        var configuration = EngineConfiguration()
+        configuration.upkeepInterval = 0
+        let engine = try await started(SQLiteStore(directory: directory), configuration: configuration)
         for i in 0..<30 {
             // The kernel drops what it could not write, and says so once.
             if i % 3 == 0 { power_loss_fail(Int32(POWER_LOSS_SYNC), "log.db-wal", 1_034, 1) }
