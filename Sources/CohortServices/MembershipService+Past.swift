@@ -7,13 +7,14 @@ import SwiftProtobuf
 extension MembershipService {
     func checkPastMembership(
         _ request: CheckMembershipRequest,
+        at point: CheckMembershipRequest.OneOf_AsOf,
         _ call: ServerCall
     ) async throws(RPCError) -> CheckMembershipResponse {
         let answer = try await answering { () async throws(DomainError) in
             try await engine.checkMembership(
                 customer: request.customerID,
                 cohort: request.cohortID,
-                at: try request.asOf?.domain() ?? .sequence(0),
+                at: try point.domain(),
                 minSequence: request.minSequence,
                 includeSince: request.includeSince,
                 deadline: call.waitDeadline
@@ -24,12 +25,13 @@ extension MembershipService {
 
     func countPastMembers(
         _ request: CountMembersRequest,
+        at point: CountMembersRequest.OneOf_AsOf,
         _ call: ServerCall
     ) async throws(RPCError) -> CountMembersResponse {
         let count = try await answering { () async throws(DomainError) in
             try await engine.countMembers(
                 cohort: request.cohortID,
-                at: try request.asOf?.domain() ?? .sequence(0),
+                at: try point.domain(),
                 minSequence: request.minSequence,
                 deadline: call.waitDeadline
             )

@@ -44,8 +44,8 @@ package struct MembershipService: MembershipServiceHandler {
         _ request: CheckMembershipRequest,
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<CheckMembershipResponse> {
-        if request.asOf != nil {
-            return .park { () async throws(RPCError) in try await checkPastMembership(request, call) }
+        if let point = request.asOf {
+            return .park { () async throws(RPCError) in try await checkPastMembership(request, at: point, call) }
         }
         if !request.includeSince {
             let attempt = try answering { () throws(DomainError) in
@@ -138,8 +138,8 @@ package struct MembershipService: MembershipServiceHandler {
         _ request: CountMembersRequest,
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<CountMembersResponse> {
-        if request.asOf != nil {
-            return .park { () async throws(RPCError) in try await countPastMembers(request, call) }
+        if let point = request.asOf {
+            return .park { () async throws(RPCError) in try await countPastMembers(request, at: point, call) }
         }
         let attempt = try answering { () throws(DomainError) in
             try engine.countMembers(cohort: request.cohortID, minSequence: request.minSequence)

@@ -33,27 +33,17 @@ struct TimeArgument: ExpressibleByArgument {
     }
 }
 
-extension CheckMembershipRequest {
-    mutating func set(_ point: AsOf?) {
-        switch point {
-        case .sequence(let sequence): asOfSequence = sequence
-        case .time(let time): asOfTime = time
-        case nil: break
-        }
-    }
+/// A request that can be asked as of a point of the past.
+protocol AsOfRequest {
+    var asOfSequence: UInt64 { get set }
+    var asOfTime: Google_Protobuf_Timestamp { get set }
 }
 
-extension ListMembersRequest {
-    mutating func set(_ point: AsOf?) {
-        switch point {
-        case .sequence(let sequence): asOfSequence = sequence
-        case .time(let time): asOfTime = time
-        case nil: break
-        }
-    }
-}
+extension CheckMembershipRequest: AsOfRequest {}
+extension ListMembersRequest: AsOfRequest {}
+extension CountMembersRequest: AsOfRequest {}
 
-extension CountMembersRequest {
+extension AsOfRequest {
     mutating func set(_ point: AsOf?) {
         switch point {
         case .sequence(let sequence): asOfSequence = sequence

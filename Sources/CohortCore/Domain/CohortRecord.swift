@@ -78,14 +78,21 @@ package struct CohortRecord: Sendable, Hashable {
     }
 
     /// The version that served before the one that serves; `nil` if none did.
-    var served: UInt32? {
-        versions.filter { $0.published != nil && $0.number != serving }
-            .max { ($0.published?.sequence ?? 0) < ($1.published?.sequence ?? 0) }?.number
-    }
+    var served: UInt32? { versions.lastPublished { version, _ in version.number != serving } }
 
-    private static func serving(_ versions: [CohortVersion]) -> UInt32 {
-        versions.max { ($0.published?.sequence ?? 0) < ($1.published?.sequence ?? 0) }
-            .flatMap { $0.published == nil ? nil : $0.number } ?? 0
+    private static func serving(_ versions: [CohortVersion]) -> UInt32 { versions.lastPublished { _, _ in true } ?? 0 }
+}
+
+extension [CohortVersion] {
+    /// The number of the version that was published last, of those that `isWanted` picks: drafts may be published in another
+    /// order than that of their numbers.
+    func lastPublished(where isWanted: (CohortVersion, CohortVersion.Change) -> Bool) -> UInt32? {
+        var last: (number: UInt32, sequence: UInt64)?
+        for version in self {
+            guard let published = version.published, isWanted(version, published) else { continue }
+            if published.sequence >= last?.sequence ?? 0 { last = (version.number, published.sequence) }
+        }
+        return last?.number
     }
 }
 

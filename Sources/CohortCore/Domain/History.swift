@@ -152,6 +152,11 @@ package struct HistoryRequest: Sendable {
 }
 
 extension OpenInterval {
+    /// In the order of a history: the latest beginning first, those of one sequence in order of cohort.
+    func isBefore(_ other: OpenInterval) -> Bool {
+        sequence != other.sequence ? sequence > other.sequence : cohort < other.cohort
+    }
+
     var change: MembershipChange {
         MembershipChange(sequence: sequence, time: time, version: version, cause: cause)
     }

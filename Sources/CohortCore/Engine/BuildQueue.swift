@@ -79,7 +79,7 @@ final class BuildQueue: Sendable {
 
     private struct State {
         var waiting = FIFO<Job>()
-        var count = 0
+        /// Of those that wait or run, in order.
         var views: [BuildProgress] = []
         var isClosed = false
     }
@@ -108,15 +108,14 @@ final class BuildQueue: Sendable {
     func submit(_ job: Job) -> DomainError? {
         state.update { state in
             if state.isClosed { return Self.stopping(retryAfter) }
-            guard state.count < capacity else {
+            guard state.views.count < capacity else {
                 return .resourceExhausted(
                     limit: "maximum_builds",
-                    message: "\(state.count) changes of rules and previews wait or run, the most that may; nothing was "
-                        + "changed.",
+                    message: "\(state.views.count) changes of rules and previews wait or run, the most that may; "
+                        + "nothing was changed.",
                     retryAfter: .seconds(1)
                 )
             }
-            state.count += 1
             state.views.append(job.progress)
             state.waiting.append(job)
             return nil
@@ -127,10 +126,7 @@ final class BuildQueue: Sendable {
     func run() {
         while let (job, goesOn) = take() {
             job.run(goesOn)
-            state.update { state in
-                state.count -= 1
-                state.views.removeAll { $0 === job.progress }
-            }
+            state.update { state in state.views.removeAll { $0 === job.progress } }
         }
     }
 

@@ -47,10 +47,7 @@ extension Committer {
     /// Checks and compiles the rule of a cohort that is to be created.
     func compile(creating definition: CohortDefinition) throws(DomainError) -> CompiledRule {
         try check(definition)
-        let cohort = newCohort(definition, .building)
-        let rule = try rules.compile(definition.rule ?? "", cohort: cohort, version: 1, catalog)
-        try checkDependencies(of: rule, cohort)
-        return rule
+        return try compile(definition.rule ?? "", 1, of: newCohort(definition, .building))
     }
 
     /// Creates a rule cohort that serves only once its first version is built.

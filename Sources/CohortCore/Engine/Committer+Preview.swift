@@ -69,25 +69,18 @@ extension Committer {
                 built.membership(of: ordinal, in: cohort) ?? self.membership(of: ordinal, in: cohort)
             }
             let after = membership(after: rule.cohort)
-            let error = after == .unknown ? classifier.error(of: rule) { membership(after: $0) } : nil
+            let explanation = classifier.explain(rule) { membership(after: $0) }
+            var detail = ""
+            if after == .unknown, case .error(let error) = explanation.outcome { detail = error.description }
             return PreviewedCustomer(
                 id: customerID(ordinal),
                 before: self.membership(of: ordinal, in: rule.cohort),
                 after: after,
-                attributes: attributes(of: record, readBy: rule),
-                deciding: classifier.explain(rule) { membership(after: $0) }.deciding?.text ?? "",
-                detail: error?.description ?? ""
+                attributes: rule.attributes(of: record),
+                deciding: explanation.deciding?.text ?? "",
+                detail: detail
             )
         }
-    }
-
-    private func attributes(of record: CustomerRecord, readBy rule: CompiledRule) -> [String: String] {
-        var result: [String: String] = [:]
-        for attribute in record.attributes where rule.reads(attribute.slot) {
-            guard let value = attribute.value else { continue }
-            result[catalog.attributes[attribute.slot].name] = value.celText
-        }
-        return result
     }
 }
 

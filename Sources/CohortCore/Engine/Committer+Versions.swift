@@ -18,8 +18,7 @@ extension Committer {
             )
         }
         try checkRoom(for: cohort)
-        let compiled = try rules.compile(rule, cohort: cohort, version: cohort.nextVersion, catalog)
-        try checkDependencies(of: compiled, cohort)
+        _ = try compile(rule, cohort.nextVersion, of: cohort)
         let update = RuleUpdate(cohort: cohort.number, version: cohort.nextVersion, rule: rule, note: note)
         try commit(.versionDrafted(update), context)
         return draftResult(cohort.number, update.version)
@@ -118,7 +117,8 @@ extension Committer {
         }
     }
 
-    private func compile(
+    /// Compiles a rule, and checks what it reads.
+    func compile(
         _ rule: String,
         _ version: UInt32,
         of cohort: CohortRecord

@@ -61,14 +61,22 @@ struct CustomerReader: Sendable {
 
 extension EngineShared {
     /// Reads the store for a caller, and turns what fails into what a caller is told.
-    func reading<R>(_ body: () throws(StoreError) -> R) -> Result<R, DomainError> {
+    ///
+    /// - Parameters:
+    ///   - failure: what the log says of a failure.
+    ///   - damage: what the caller is told of something damaged.
+    func reading<R>(
+        orLog failure: String = "reading a customer failed",
+        damage: String = "The stored record cannot be read.",
+        _ body: () throws(StoreError) -> R
+    ) -> Result<R, DomainError> {
         do throws(StoreError) {
             return .success(try body())
         } catch {
-            log(.error, "reading a customer failed", [("error", error.message)])
+            log(.error, failure, [("error", error.message)])
             if case .corrupt = error {
                 setProblem(.damage, error.message)
-                return .failure(.dataLoss(message: "The stored record cannot be read."))
+                return .failure(.dataLoss(message: damage))
             }
             return .failure(
                 .unavailable(

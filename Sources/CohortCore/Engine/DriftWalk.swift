@@ -34,9 +34,10 @@ struct DriftWalk {
         let first = next ?? 0
         let limit = Int(min(credit, 65_536))
         let budget = shared.configuration.driftStep
-        let result = shared.betweenCommits { committer in
+        let result = try? shared.betweenCommits { committer in
             Result { () throws(StoreError) in try committer.audit(from: first, limit: limit, atMost: budget) }
         }
+        // Where the queue is full, writes come first.
         guard let audited = try result?.get() else { return false }
         report.add(audited.report)
         credit = max(0, credit - Double(audited.report.customers))

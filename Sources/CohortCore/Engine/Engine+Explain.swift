@@ -101,9 +101,7 @@ struct Explainer: Sendable {
         // The record says as well what the customer was in other cohorts at that sequence.
         let evaluation = classifier.explain(rule) { history.record.membership(in: $0) }
         explanation.expressions = evaluation.steps.compactMap { MembershipExplanation.Expression($0) }
-        for (slot, name) in zip(rule.program.slots, rule.program.attributes) {
-            explanation.attributes[name] = history.record.attribute(slot)?.value?.celText
-        }
+        explanation.attributes = rule.attributes(of: history.record)
         let says = evaluation.outcome.standing
         // Index and record are of one sequence here: where they differ, or differ from the rule, the server is at fault. The
         // answer stays what every other read says.
@@ -165,7 +163,7 @@ struct Explainer: Sendable {
                 serves: true
             )
         }
-        guard let other = cohort.versions.first(where: { $0.number == version }) else {
+        guard let other = cohort.version(version) else {
             throw .notFound(resourceType: "version", name: "\(cohort.id)/\(version)", suggestion: nil)
         }
         guard compiling, let source = other.rule else {

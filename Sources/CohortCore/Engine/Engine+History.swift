@@ -17,7 +17,7 @@ extension Engine {
             throw .invalid("since", "is later than 'until'; give the earlier time first")
         }
         try await waitForSequence(request.minSequence, deadline: deadline)
-        let number = try request.cohort.map { (id) throws(DomainError) in try anyCohort(id) }
+        let number = try request.cohort.map { (id) throws(DomainError) in try anyCohort(id).number }
         let shared = shared
         while true {
             let (ordinal, sequence) = try place(of: request.customer)
@@ -143,14 +143,6 @@ extension Engine {
             shared.reading { () throws(StoreError) in try shared.store.historyHorizon() }
         }
         if let horizon, !horizon.covers(point) { throw .beforeHistory(horizon) }
-    }
-
-    /// The number of a cohort, archived ones included.
-    private func anyCohort(_ id: String) throws(DomainError) -> CohortNumber {
-        try checkCohortID(id)
-        let catalog = shared.published.withLock { $0.catalog }
-        guard let number = catalog.numbers[id] else { throw catalog.notFound(cohort: id) }
-        return number
     }
 }
 

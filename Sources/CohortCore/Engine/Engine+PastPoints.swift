@@ -23,12 +23,8 @@ extension CohortRecord {
     /// The version that served at a point of the past.
     func serving(at point: PastPoint) -> Serving {
         guard point.includes(createdSequence, createdAt) else { return .notCreated }
-        let served = versions.filter { version in
-            version.published.map { point.includes($0.sequence, $0.time) } ?? false
-        }
-        // Drafts may be published in another order than that of their numbers.
-        let last = served.max { ($0.published?.sequence ?? 0) < ($1.published?.sequence ?? 0) }
-        return last.map { .version($0.number) } ?? .building
+        let last = versions.lastPublished { _, published in point.includes(published.sequence, published.time) }
+        return last.map { .version($0) } ?? .building
     }
 }
 

@@ -167,10 +167,7 @@ extension Engine {
     /// All versions of a cohort, also of an archived one, the last first.
     package func versions(ofCohort id: String) throws(DomainError) -> [VersionView] {
         try shared.requireReadable()
-        if let problem = InputRules.cohortID(id) { throw .invalid("cohort_id", problem) }
-        let catalog = shared.published.withLock { $0.catalog }
-        guard let number = catalog.numbers[id] else { throw catalog.notFound(cohort: id) }
-        let cohort = catalog.cohorts[Int(number)]
+        let cohort = try anyCohort(id)
         let building = shared.builds.building(id)
         return cohort.versions.reversed().map { version in
             VersionView(version: version, state: cohort.state(of: version, building: building))
@@ -218,10 +215,7 @@ extension EngineShared {
     }
 
     /// Builds the first versions that a stop or a failure has left unbuilt.
-    ///
-    /// - Returns: how many.
-    @discardableResult
-    func resumeBuilds() -> Int {
+    func resumeBuilds() {
         let unbuilt = published.withLock { $0.catalog }.cohorts.filter { cohort in
             cohort.state == .building && builds.building(cohort.id) == nil
         }
@@ -246,6 +240,5 @@ extension EngineShared {
                 }
             }
         }
-        return unbuilt.count
     }
 }

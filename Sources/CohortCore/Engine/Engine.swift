@@ -176,10 +176,15 @@ package final class Engine: Sendable {
     ///
     /// - Throws: `.notFound`, `.invalidArgument` for a malformed id.
     package func cohort(_ id: String) throws(DomainError) -> CohortView {
-        if let problem = InputRules.cohortID(id) { throw .invalid("cohort_id", problem) }
+        shared.view(of: try anyCohort(id))
+    }
+
+    /// All that is stored of a cohort, also of an archived one.
+    func anyCohort(_ id: String) throws(DomainError) -> CohortRecord {
+        try checkCohortID(id)
         let catalog = shared.published.withLock { $0.catalog }
-        guard let cohort = catalog.cohorts.first(where: { $0.id == id }) else { throw catalog.notFound(cohort: id) }
-        return shared.view(of: cohort)
+        guard let number = catalog.numbers[id] else { throw catalog.notFound(cohort: id) }
+        return catalog.cohorts[Int(number)]
     }
 
     /// Does all background work that is due now. Blocks; for tests, with `upkeepInterval` 0.

@@ -75,9 +75,6 @@ struct HistoryReader: Sendable {
             let end = interval.endSequence <= through ? interval.endChange : nil
             intervals[key] = Interval(began: interval.began, end: end)
         }
-        return intervals.values.sorted {
-            $0.began.sequence != $1.began.sequence
-                ? $0.began.sequence > $1.began.sequence : $0.began.cohort < $1.began.cohort
-        }
+        return intervals.values.sorted { $0.began.isBefore($1.began) }
     }
 }

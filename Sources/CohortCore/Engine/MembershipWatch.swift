@@ -2,8 +2,8 @@ import Synchronization
 
 /// The changes of memberships from a place on, page by page, in order and without a gap.
 ///
-/// Asked for one page after the other, never for two at once. Holds a page, a batch of the log, and the sets of one bulk change; in a snapshot, copies of the
-/// bitmaps that are still to be sent.
+/// Asked for one page after the other, never for two at once. Holds a page, a batch of the log, and the sets of one bulk
+/// change; in a snapshot, copies of the bitmaps that are still to be sent.
 package actor MembershipWatch {
     private let engine: Engine
     private let filter: CohortFilter

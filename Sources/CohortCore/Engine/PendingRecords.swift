@@ -88,22 +88,12 @@ final class PendingRecords: Sendable {
         closedWhere isWanted: (ClosedInterval) -> Bool
     ) -> (customers: [Ordinal: Lookup], closed: [ClosedInterval]) {
         state.read { state in
-            var customers: [Ordinal: Lookup] = [:]
-            for (ordinal, row) in state.flushing?.customers ?? [:] { customers[ordinal] = row.lookup }
-            for (ordinal, row) in state.active.customers { customers[ordinal] = row.lookup }
-            return (customers, (state.flushing?.closed ?? []).filter(isWanted) + state.active.closed.filter(isWanted))
+            (state.customers, (state.flushing?.closed ?? []).filter(isWanted) + state.active.closed.filter(isWanted))
         }
     }
 
     /// Everything here, the newer of two.
-    func snapshot() -> [Ordinal: Lookup] {
-        state.read { state in
-            var result: [Ordinal: Lookup] = [:]
-            for (ordinal, row) in state.flushing?.customers ?? [:] { result[ordinal] = row.lookup }
-            for (ordinal, row) in state.active.customers { result[ordinal] = row.lookup }
-            return result
-        }
-    }
+    func snapshot() -> [Ordinal: Lookup] { state.read { $0.customers } }
 
     func add(_ changes: PendingChanges) {
         state.update { $0.active.add(changes) }
@@ -161,6 +151,14 @@ final class PendingRecords: Sendable {
 }
 
 extension PendingRecords.State {
+    /// Everyone here, the newer of two.
+    fileprivate var customers: [Ordinal: PendingRecords.Lookup] {
+        var result: [Ordinal: PendingRecords.Lookup] = [:]
+        for (ordinal, row) in flushing?.customers ?? [:] { result[ordinal] = row.lookup }
+        for (ordinal, row) in active.customers { result[ordinal] = row.lookup }
+        return result
+    }
+
     fileprivate func lookup(_ ordinal: Ordinal) -> PendingRecords.Lookup {
         active.customers[ordinal]?.lookup ?? flushing?.customers[ordinal]?.lookup ?? .absent
     }

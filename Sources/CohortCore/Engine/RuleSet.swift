@@ -32,6 +32,15 @@ final class CompiledRule: Sendable {
         self.reads = reads
     }
 
+    /// The attributes that the rule reads and the customer has, as CEL text.
+    func attributes(of record: CustomerRecord) -> [String: String] {
+        var result: [String: String] = [:]
+        for (slot, name) in zip(program.slots, program.attributes) {
+            result[name] = record.attribute(slot)?.value?.celText
+        }
+        return result
+    }
+
     func reads(_ slot: Int) -> Bool {
         slot >> 6 < reads.count && reads[slot >> 6] & (1 << UInt64(slot & 63)) != 0
     }

@@ -96,15 +96,20 @@ final class Upkeep: Sendable {
 extension EngineShared {
     /// Runs `body` on the committer's thread between two commits, and waits for it.
     ///
-    /// - Returns: `nil` if the queue does not take it: writes come first.
-    func betweenCommits<R: Sendable>(_ body: @escaping @Sendable (Committer) -> R) -> R? {
+    /// - Parameter ahead: before what waits, however much that is.
+    /// - Throws: why the queue does not take it.
+    func betweenCommits<R: Sendable>(
+        ahead: Bool = false,
+        _ body: @escaping @Sendable (Committer) -> R
+    ) throws(DomainError) -> R {
         let answer = Monitor<R?>(nil)
         let request = BarrierRequest { committer in
             let result = body(committer)
             answer.update { $0 = result }
         }
-        guard queue.submit(.barrier(request)) == nil else { return nil }
-        return answer.wait { $0 }
+        if let refusal = ahead ? queue.submitAhead(request) : queue.submit(.barrier(request)) { throw refusal }
+        guard let result = answer.wait(until: { $0 }) else { throw .internal(message: "no answer") }
+        return result
     }
 
     func updateUpkeep(_ change: (inout UpkeepStatus) -> Void) { figures.withLock { change(&$0.upkeep) } }

@@ -223,13 +223,9 @@ struct VersionBuilder {
         _ body: @escaping @Sendable (Committer) throws(DomainError) -> R
     ) throws(DomainError) -> R {
         if progress.isEnded { throw BuildQueue.stopping(shared.configuration.retryAfter) }
-        let answer = Monitor<Result<R, DomainError>?>(nil)
-        let request = BarrierRequest { committer in
-            let result = Result { () throws(DomainError) in try body(committer) }
-            answer.update { $0 = result }
+        let result = try shared.betweenCommits(ahead: true) { committer in
+            Result { () throws(DomainError) in try body(committer) }
         }
-        if let refusal = shared.queue.submitAhead(request) { throw refusal }
-        guard let result = answer.wait(until: { $0 }) else { throw .internal(message: "no answer") }
         return try result.get()
     }
 

@@ -43,22 +43,11 @@ struct WatchReader: Sendable {
     }
 
     private func read<R>(_ body: () throws(StoreError) -> Result<R, DomainError>) -> Result<R, DomainError> {
-        do throws(StoreError) {
-            return try body()
-        } catch {
-            shared.log(.error, "reading the change log for a watch failed", [("error", error.message)])
-            if case .corrupt = error {
-                shared.setProblem(.damage, error.message)
-                return .failure(.dataLoss(message: "The change log cannot be read."))
-            }
-            return .failure(
-                .unavailable(
-                    reason: UnavailableReason.storeUnavailable,
-                    message: "The store does not answer.",
-                    retryAfter: shared.configuration.retryAfter
-                )
-            )
-        }
+        shared.reading(
+            orLog: "reading the change log for a watch failed",
+            damage: "The change log cannot be read.",
+            body
+        ).flatMap { $0 }
     }
 
     static func tooOld(oldest: UInt64) -> DomainError {

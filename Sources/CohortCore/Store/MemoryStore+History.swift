@@ -5,10 +5,7 @@ extension MemoryStore {
         _ query: IntervalQuery
     ) throws(StoreError) -> (intervals: [ClosedInterval], horizon: HistoryHorizon?) {
         state.withLock { state in
-            let found = state.closed.filter { query.matches($0) }.sorted {
-                $0.began.sequence != $1.began.sequence
-                    ? $0.began.sequence > $1.began.sequence : $0.began.cohort < $1.began.cohort
-            }
+            let found = state.closed.filter { query.matches($0) }.sorted { $0.began.isBefore($1.began) }
             return (Array(found.prefix(query.limit)), state.horizon)
         }
     }

@@ -3,12 +3,15 @@ import Foundation
 import SwiftProtobuf
 
 /// Prints a message as JSON with the field names of the .proto, fit for scripts.
-func printJSON(_ message: some Message) throws {
+func printJSON(_ message: some Message) throws { print(try jsonText(message)) }
+
+/// A message as JSON on one line, with the field names of the .proto.
+func jsonText(_ message: some Message) throws -> String {
     var options = JSONEncodingOptions()
     options.preserveProtoFieldNames = true
     options.alwaysPrintInt64sAsNumbers = true
     options.useDeterministicOrdering = true
-    print(try message.jsonString(options: options))
+    return try message.jsonString(options: options)
 }
 
 extension SessionOptions {

@@ -12,7 +12,7 @@ struct EventText {
         var lines: [String] = []
         if page.snapshotBegins { lines.append(mark("snapshot_begins", "who is IN or UNKNOWN", page)) }
         for event in page.events {
-            lines.append(format == .json ? try Self.json(event) : text(event))
+            lines.append(format == .json ? try jsonText(event) : text(event))
         }
         if page.snapshotEnds { lines.append(mark("snapshot_ends", "changes after this", page)) }
         return lines.map { $0 + "\n" }.joined()
@@ -21,14 +21,6 @@ struct EventText {
     private func mark(_ name: String, _ text: String, _ page: WatchMembershipsResponse) -> String {
         format == .json
             ? "{\"\(name)\":true,\"sequence\":\(page.sequence)}" : "-- \(text), at sequence \(page.sequence)"
-    }
-
-    private static func json(_ event: MembershipEvent) throws -> String {
-        var options = JSONEncodingOptions()
-        options.preserveProtoFieldNames = true
-        options.alwaysPrintInt64sAsNumbers = true
-        options.useDeterministicOrdering = true
-        return try event.jsonString(options: options)
     }
 
     /// As `2026-01-31T08:15:00Z  42  IN       PREMIUM  C00042  an attribute, version 3`.
