@@ -27,6 +27,8 @@ public struct CohortClient: Sendable {
     public let history: HistoryServiceClient
     /// Status for operators.
     public let operations: OperationsServiceClient
+    /// Who may do what.
+    public let access: AccessServiceClient
 
     /// Stubs whose calls go through `transport`.
     public init(_ transport: any CallTransport) {
@@ -36,5 +38,6 @@ public struct CohortClient: Sendable {
         versions = VersionServiceClient(transport)
         history = HistoryServiceClient(transport)
         operations = OperationsServiceClient(transport)
+        access = AccessServiceClient(transport)
     }
 }

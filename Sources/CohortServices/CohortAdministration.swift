@@ -42,6 +42,7 @@ package struct CohortAdministration: CohortServiceHandler {
         _ request: GetCohortRequest,
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<GetCohortResponse> {
+        try call.requireCohort(request.cohortID)
         let sequence = engine.status.sequence
         _ = try engine.loadedCatalog()
         let view = try answering { () throws(DomainError) in try engine.cohort(request.cohortID) }
@@ -58,8 +59,10 @@ package struct CohortAdministration: CohortServiceHandler {
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<ListCohortsResponse> {
         let sequence = engine.status.sequence
+        let allowed = call[AllowedResources.self]
         let cohorts = try engine.loadedCatalog().cohorts
             .filter { request.includeArchived || $0.state != .archived }
+            .filter { allowed?.contains($0.id) ?? true }
             .sorted { $0.id < $1.id }
         return .reply(
             .with {

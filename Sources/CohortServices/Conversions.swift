@@ -201,11 +201,8 @@ extension CohortAPI.ListCustomerCohortsResponse.CustomerCohort {
 }
 
 extension ServerCall {
-    /// Who writes, for the change log: the name in the client's certificate.
-    var writeContext: WriteContext {
-        let names = peer.identity.map { $0.uris + $0.dnsNames } ?? []
-        return WriteContext(principal: names.first ?? "anonymous", method: fullName)
-    }
+    /// Who writes, for the change log.
+    var writeContext: WriteContext { WriteContext(principal: principal?.name ?? "anonymous", method: fullName) }
 
     /// When the caller stops waiting, as the domain counts time.
     var waitDeadline: ContinuousClock.Instant {

@@ -10,6 +10,10 @@ extension HistoryService {
         _ responses: ResponseWriter<WatchMembershipsResponse>,
         _ call: ServerCall
     ) async throws(RPCError) {
+        for cohort in request.cohortIds { try call.requireCohort(cohort) }
+        if request.cohortIds.isEmpty, call.isRestricted {
+            throw .invalid("cohort_ids", "is empty, which means all cohorts; name those that you may read")
+        }
         let limit = request.pageSize == 0 ? 1_000 : request.pageSize
         guard (1...10_000).contains(limit) else {
             throw .invalid("page_size", "is \(limit); it takes 1 to 10000, or 0 for 1000")

@@ -15,6 +15,7 @@ package struct HistoryService: HistoryServiceHandler {
         _ request: GetMembershipHistoryRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> GetMembershipHistoryResponse {
+        if !request.cohortID.isEmpty { try call.requireCohort(request.cohortID) }
         let history = try await answering { () async throws(DomainError) in
             try await engine.history(
                 HistoryRequest(
@@ -29,7 +30,11 @@ package struct HistoryService: HistoryServiceHandler {
                 deadline: call.waitDeadline
             )
         }
-        return GetMembershipHistoryResponse(history)
+        var response = GetMembershipHistoryResponse(history)
+        if let allowed = call[AllowedResources.self] {
+            response.intervals.removeAll { !allowed.contains($0.cohortID) }
+        }
+        return response
     }
 }
 

@@ -9,6 +9,7 @@ extension MembershipService {
         _ request: BatchCheckMembershipRequest,
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<BatchCheckMembershipResponse> {
+        for cohort in request.cohortIds { try call.requireCohort(cohort) }
         let attempt = try answering { () throws(DomainError) in
             try engine.checkMemberships(
                 customers: request.customerIds,

@@ -10,6 +10,10 @@ extension MembershipService {
         _ responses: ResponseWriter<CombineCohortsResponse>,
         _ call: ServerCall
     ) async throws(RPCError) {
+        if call.isRestricted {
+            let cohorts = try answering { () throws(DomainError) in try engine.cohorts(named: request.expression) }
+            for cohort in cohorts { try call.requireCohort(cohort) }
+        }
         let limit = request.pageSize == 0 ? 1_000 : request.pageSize
         guard (1...10_000).contains(limit) else {
             throw .invalid("page_size", "is \(limit); it takes 1 to 10000, or 0 for 1000")

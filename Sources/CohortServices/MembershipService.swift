@@ -17,12 +17,16 @@ package struct MembershipService: MembershipServiceHandler {
         registerMethods(with: &router)
         router.inline(
             MembershipServiceMethods.checkMembership,
-            inPlace: { request, response in request.withUnsafeBytes { checkInPlace($0, &response) } },
+            inPlace: { request, call, response in
+                !call.isRestricted && request.withUnsafeBytes { checkInPlace($0, &response) }
+            },
             checkMembership
         )
         router.inline(
             MembershipServiceMethods.batchCheckMembership,
-            inPlace: { request, response in request.withUnsafeBytes { batchCheckInPlace($0, &response) } },
+            inPlace: { request, call, response in
+                !call.isRestricted && request.withUnsafeBytes { batchCheckInPlace($0, &response) }
+            },
             batchCheckMembership
         )
     }
@@ -44,6 +48,7 @@ package struct MembershipService: MembershipServiceHandler {
         _ request: CheckMembershipRequest,
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<CheckMembershipResponse> {
+        try call.requireCohort(request.cohortID)
         if let point = request.asOf {
             return .park { () async throws(RPCError) in try await checkPastMembership(request, at: point, call) }
         }
@@ -78,7 +83,7 @@ package struct MembershipService: MembershipServiceHandler {
         let attempt = try answering { () throws(DomainError) in
             try engine.cohorts(ofCustomer: request.customerID, minSequence: request.minSequence)
         }
-        if case .answer(let cohorts) = attempt { return .reply(ListCustomerCohortsResponse(cohorts)) }
+        if case .answer(let cohorts) = attempt { return .reply(ListCustomerCohortsResponse(cohorts, for: call)) }
         return .park { [engine] () async throws(RPCError) in
             let cohorts = try await answering { () async throws(DomainError) in
                 try await engine.cohortsWaiting(
@@ -87,7 +92,7 @@ package struct MembershipService: MembershipServiceHandler {
                     deadline: call.waitDeadline
                 )
             }
-            return ListCustomerCohortsResponse(cohorts)
+            return ListCustomerCohortsResponse(cohorts, for: call)
         }
     }
 
@@ -96,6 +101,7 @@ package struct MembershipService: MembershipServiceHandler {
         _ responses: ResponseWriter<ListMembersResponse>,
         _ call: ServerCall
     ) async throws(RPCError) {
+        try call.requireCohort(request.cohortID)
         let limit = request.pageSize == 0 ? 1_000 : request.pageSize
         guard (1...10_000).contains(limit) else {
             throw .invalid("page_size", "is \(limit); it takes 1 to 10000, or 0 for 1000")
@@ -138,6 +144,7 @@ package struct MembershipService: MembershipServiceHandler {
         _ request: CountMembersRequest,
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<CountMembersResponse> {
+        try call.requireCohort(request.cohortID)
         if let point = request.asOf {
             return .park { () async throws(RPCError) in try await countPastMembers(request, at: point, call) }
         }
@@ -172,9 +179,13 @@ extension CheckMembershipResponse {
 }
 
 extension ListCustomerCohortsResponse {
-    init(_ cohorts: CustomerCohorts) {
+    /// Of the cohorts that the caller may see.
+    init(_ cohorts: CustomerCohorts, for call: ServerCall) {
         self.init()
-        self.cohorts = cohorts.memberships.map(CustomerCohort.init).sorted { $0.cohortID < $1.cohortID }
+        let allowed = call[AllowedResources.self]
+        self.cohorts = cohorts.memberships
+            .filter { allowed?.contains($0.cohort) ?? true }
+            .map(CustomerCohort.init).sorted { $0.cohortID < $1.cohortID }
         sequence = cohorts.sequence
         customerFound = cohorts.found
     }

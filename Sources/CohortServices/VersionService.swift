@@ -111,6 +111,7 @@ package struct VersionService: VersionServiceHandler {
         _ request: ListVersionsRequest,
         _ call: ServerCall
     ) throws(RPCError) -> InlineResult<ListVersionsResponse> {
+        try call.requireCohort(request.cohortID)
         // Before the versions: they may be newer than it says, never older.
         let sequence = engine.status.sequence
         let versions = try answering { () throws(DomainError) in try engine.versions(ofCohort: request.cohortID) }

@@ -55,11 +55,12 @@ enum CohortServer {
     }
 
     private static func run(_ settings: ServerSettings, _ logger: Logger) async throws {
+        try settings.checkFiles()
         if settings.isDevelopment {
             let files = DevelopmentCertificates(directory: settings.dataDirectory + "/tls")
             let isNew = try files.ensure()
             logger.warning(
-                "development mode: every caller is admin",
+                "development mode: who shows no credentials may do everything",
                 metadata: ["certificates": "\(files.directory)", "new": "\(isNew)"]
             )
         }
@@ -70,7 +71,14 @@ enum CohortServer {
             configuration: settings.engine,
             environment: EngineEnvironment(log: { engineLogger.log($0) }, stateChanged: { health.engine(is: $0) })
         )
-        let rpc = RPCService(settings: settings, engine: engine, health: health, logger: Logger(label: "cohort.rpc"))
+        let access = try await AccessControl(settings.access, logger: Logger(label: "cohort.access"))
+        let rpc = RPCService(
+            settings: settings,
+            engine: engine,
+            health: health,
+            access: access,
+            logger: Logger(label: "cohort.rpc")
+        )
         // It logs the services themselves at debug, which tells an operator nothing.
         var lifecycleLogger = Logger(label: "cohort.lifecycle")
         lifecycleLogger.logLevel = max(settings.logLevel, .info)
@@ -83,6 +91,7 @@ enum CohortServer {
                         failureTerminationBehavior: .gracefullyShutdownGroup
                     ),
                     .init(service: EngineMetrics(engine: engine)),
+                    .init(service: access),
                     .init(service: rpc, failureTerminationBehavior: .gracefullyShutdownGroup),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint],

@@ -13,12 +13,19 @@ import UnixSignals
 struct RPCService: Service {
     private let engine: Engine
     private let health: ServiceHealth
+    private let access: AccessControl
     private let server: Server
     private let drain: Duration
     private let listen: Endpoint
     private let logger: Logger
 
-    init(settings: ServerSettings, engine: Engine, health: ServiceHealth, logger: Logger) {
+    init(
+        settings: ServerSettings,
+        engine: Engine,
+        health: ServiceHealth,
+        access: AccessControl,
+        logger: Logger
+    ) {
         let connections = ConnectionCount(limit: settings.limits.maxConnections)
         server = Server(
             configuration: ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits),
@@ -31,9 +38,13 @@ struct RPCService: Service {
                     residentBytes: residentBytes,
                     connections: { connections.now }
                 ),
-                health.service,
+                access.service, health.service,
             ],
-            interceptors: [LoggingInterceptor(logger: logger), DeadlineInterceptor(longestUpload: settings.upload)],
+            interceptors: [
+                LoggingInterceptor(logger: logger), DeadlineInterceptor(longestUpload: settings.upload),
+                AuthenticationInterceptor(access.authenticator),
+                AuthorizationInterceptor(methods: AccessTable.methods, errorDomain: CohortRelease.errorDomain),
+            ],
             eventLoopGroup: MultiThreadedEventLoopGroup(numberOfThreads: settings.threads),
             logger: logger
         )
@@ -42,6 +53,7 @@ struct RPCService: Service {
         listen = settings.listen
         self.engine = engine
         self.health = health
+        self.access = access
         self.logger = logger
     }
 
@@ -51,7 +63,12 @@ struct RPCService: Service {
         let signals = await UnixSignalsSequence(trapping: .sighup)
         try await start()
         await withTaskGroup(of: Void.self) { group in
-            group.addTask { for await _ in signals { server.reloadCertificates() } }
+            group.addTask {
+                for await _ in signals {
+                    server.reloadCertificates()
+                    await access.reload(all: true)
+                }
+            }
             await withTaskCancellationOrGracefulShutdownHandler {
                 try? await server.run()
             } onCancelOrGracefulShutdown: {

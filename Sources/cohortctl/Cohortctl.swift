@@ -11,14 +11,16 @@ struct Cohortctl: AsyncParsableCommand {
         commandName: "cohortctl",
         abstract: "Talk to a Cohort server: customers, cohorts and who is in them.",
         discussion: """
-            Every option can also be set in the environment: COHORT_ENDPOINT, COHORT_CA, COHORT_CERT, COHORT_KEY.
+            Every option can also be set in the environment: COHORT_ENDPOINT, COHORT_CA, COHORT_CERT, COHORT_KEY,
+            COHORT_TOKEN_FILE.
             Exit status: 0 done, 1 failed, 2 wrong usage.
             """,
         version: CohortRelease.version,
         subcommands: [
             StatusCommand.self, CapacityCommand.self, CheckCommand.self, CohortsOfCommand.self, MembersCommand.self,
             CombineCommand.self, WatchCommand.self, ExplainCommand.self, HistoryCommand.self,
-            CustomersCommand.self, CohortsCommand.self, AttributesCommand.self, RulesCommand.self,
+            CustomersCommand.self, CohortsCommand.self, AttributesCommand.self, RulesCommand.self, AccessCommand.self,
+            TokenCommand.self,
         ]
     )
 

@@ -25,6 +25,14 @@ struct SessionOptions: ParsableArguments {
     @Option(help: ArgumentHelp("PEM file with the client certificate's key.", valueName: "file"))
     var key: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "File with a token, sent with every call. The token itself is taken from COHORT_TOKEN alone.",
+            valueName: "file"
+        )
+    )
+    var tokenFile: String?
+
     @Option(help: "How answers are printed: table or json.")
     var output = OutputFormat.table
 
@@ -72,12 +80,16 @@ struct SessionOptions: ParsableArguments {
                 throw CommandFailure.usage("\(option): cannot read the file '\(path)'")
             }
         }
-        let tls = ClientTLS(trustRootsPath: ca, certificateChainPath: cert, privateKeyPath: key)
+        var configuration = ClientConfiguration(
+            endpoints: [endpoint],
+            tls: ClientTLS(trustRootsPath: ca, certificateChainPath: cert, privateKeyPath: key)
+        )
+        configuration.token = try token()
         let client: Client
         do {
             // What goes wrong is reported as the error of a call.
             client = try Client(
-                ClientConfiguration(endpoints: [endpoint], tls: tls),
+                configuration,
                 eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
                 logger: Logger(label: "cohortctl", factory: { _ in SwiftLogNoOpLogHandler() })
             )
@@ -89,5 +101,15 @@ struct SessionOptions: ParsableArguments {
         do { result = .success(try await body(client)) } catch { result = .failure(error) }
         await client.shutdown()
         return try result.get()
+    }
+
+    private func token() throws -> BearerToken? {
+        let path = tokenFile ?? Self.environment("COHORT_TOKEN_FILE")
+        do {
+            if let path { return try BearerToken(file: path) }
+            return try Self.environment("COHORT_TOKEN").map { try BearerToken(token: $0) }
+        } catch {
+            throw CommandFailure.usage("\(path == nil ? "COHORT_TOKEN" : "--token-file"): \(error)")
+        }
     }
 }

@@ -51,6 +51,13 @@ extension Engine {
         )
     }
 
+    /// The cohorts that an expression names, whether they exist or not.
+    ///
+    /// - Throws: `.invalidArgument` for an expression that is none.
+    package func cohorts(named expression: String) throws(DomainError) -> [String] {
+        try CohortExpression(parsing: expression, configuration).cohorts
+    }
+
     private static func digest(_ canonical: String, _ notMeansOut: Bool) -> UInt32 {
         Array((canonical + (notMeansOut ? "!" : "")).utf8).withUnsafeBytes { Checksum.crc32c($0) }
     }

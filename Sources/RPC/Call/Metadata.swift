@@ -52,6 +52,17 @@ public struct Metadata: Sendable, Hashable {
         entries.append(contentsOf: other.entries)
     }
 
+    /// This metadata with those pairs of the other whose keys it lacks.
+    func completed(by other: Metadata) -> Metadata {
+        if other.entries.isEmpty { return self }
+        if entries.isEmpty { return other }
+        var result = self
+        for entry in other.entries where !entries.contains(where: { $0.key == entry.key }) {
+            result.entries.append(entry)
+        }
+        return result
+    }
+
     /// Removes every value of the key.
     public mutating func remove(_ key: String) {
         let key = Self.normalized(key)

@@ -18,11 +18,14 @@ public final class Peer: Sendable {
         public let subjectNames: [SubjectName]
         /// The leaf certificate, DER.
         public let certificate: [UInt8]
+        /// When the certificate expires, in seconds since 1970; nil where it is not known.
+        public let notValidAfter: Double?
 
         /// Makes an identity; for tests of interceptors.
-        public init(subjectNames: [SubjectName], certificate: [UInt8] = []) {
+        public init(subjectNames: [SubjectName], certificate: [UInt8] = [], notValidAfter: Double? = nil) {
             self.subjectNames = subjectNames
             self.certificate = certificate
+            self.notValidAfter = notValidAfter
         }
 
         /// The URI names.
@@ -39,6 +42,8 @@ public final class Peer: Sendable {
     public let identity: Identity?
     /// The protocol chosen by ALPN, nil where the peer offered none.
     public let applicationProtocol: String?
+    /// Whom the connection's calls were last found to be from.
+    let authentication = AuthenticationSlot()
 
     /// Describes a peer; for tests of interceptors.
     public init(

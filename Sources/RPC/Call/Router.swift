@@ -45,17 +45,18 @@ public struct Router: Sendable {
     ///
     /// - Parameters:
     ///   - inPlace: Answers from the serialized request by appending the serialized response, and leaves alone what the
-    ///     buffer holds already. False, with nothing appended, where the request is none it knows.
+    ///     buffer holds already. False, with nothing appended, where the request or the call is none it knows.
     ///   - handler: Answers all others.
     public mutating func inline<Request: Message, Response: Message>(
         _ method: MethodDescriptor,
-        inPlace: @escaping @Sendable (_ request: RawSpan, _ response: inout ByteBuffer) -> Bool,
+        inPlace:
+            @escaping @Sendable (_ request: RawSpan, _ call: ServerCall, _ response: inout ByteBuffer) -> Bool,
         _ handler: @escaping @Sendable (Request, ServerCall) throws(RPCError) -> InlineResult<Response>
     ) {
         add(
             method,
             .inline { (request, call, buffer) throws(RPCError) in
-                if inPlace(request, &buffer) { return .written }
+                if inPlace(request, call, &buffer) { return .written }
                 return try Self.answer(request, call, &buffer, handler)
             }
         )

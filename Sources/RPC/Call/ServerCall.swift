@@ -27,6 +27,10 @@ public final class ServerCall: Sendable {
     public let receivedAt: NIODeadline
     /// Size of the first request message, in bytes.
     public let requestBytes: Int
+    /// Who calls; nil before the authentication, and on servers without one.
+    // Unsafe: set once, by the interceptor that authenticates, and read by what runs after it. A lock on each reading would
+    // cost a call more than all the rest of the authentication.
+    public nonisolated(unsafe) package(set) var principal: Principal?
     private let cancelled = Atomic<Bool>(false)
     /// Uptime in nanoseconds, `noDeadline` for none.
     private let deadlineNanoseconds: Atomic<UInt64>
@@ -60,6 +64,7 @@ public final class ServerCall: Sendable {
         descriptor: MethodDescriptor,
         metadata: Metadata = Metadata(),
         peer: Peer = Peer(address: "test"),
+        principal: Principal? = nil,
         deadline: NIODeadline? = nil
     ) {
         self.init(
@@ -71,6 +76,7 @@ public final class ServerCall: Sendable {
             deadline: deadline,
             requestBytes: 0
         )
+        self.principal = principal
     }
 
     /// The method that is called.

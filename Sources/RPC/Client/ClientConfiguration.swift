@@ -4,6 +4,8 @@ public struct ClientConfiguration: Sendable {
     public var endpoints: [Endpoint]
     /// Certificates.
     public var tls: ClientTLS
+    /// The token that every call carries; nil sends none.
+    public var token: BearerToken?
     /// Timeout of calls whose options name none; nil waits for ever.
     public var defaultTimeout: Duration?
     /// Connections to each endpoint; 1.

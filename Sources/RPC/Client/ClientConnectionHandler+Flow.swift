@@ -18,13 +18,14 @@ extension ClientConnectionHandler {
         guard let timeout = remaining(call.deadline) else {
             return call.completion(.failure(CallRunner.deadlineExceeded, isUnprocessed: true))
         }
+        let metadata = metadata(of: call.metadata)
         let start = outgoing.writerIndex
         outgoing.writeRequest(
             call.prefix,
             streamID: id,
             payload: call.payload,
             timeoutNanos: timeout,
-            metadata: call.metadata
+            metadata: metadata
         )
         let size = outgoing.writerIndex - start - FrameHeader.byteCount
         guard size <= configuration.maxFrameBytes else {
@@ -36,6 +37,19 @@ extension ClientConnectionHandler {
         started(call.deadline)
     }
 
+    /// A call's metadata with the token. A server of `ttrpc-x1` is told the token once, ahead of the call, by METADATA.
+    private func metadata(of call: Metadata) -> Metadata {
+        guard let authorization = configuration.token?.current() else { return call }
+        guard machine.isExtended else { return call.completed(by: authorization.metadata) }
+        if authorization !== toldAuthorization {
+            toldAuthorization = authorization
+            var body = ByteBuffer()
+            MetadataCoding.write(authorization.metadata, field: 5, to: &body)
+            outgoing.writeFrame(.metadata, streamID: ExtendedProtocol.clientConnectionID, body: body)
+        }
+        return call
+    }
+
     func start(_ call: StreamSubmission) {
         guard let id = machine.nextStreamID() else {
             let error = closeError ?? RPCError(.unavailable, "the connection takes no more calls")
@@ -43,6 +57,7 @@ extension ClientConnectionHandler {
         }
         guard let timeout = remaining(call.deadline) else { return call.opened(.failure(CallRunner.deadlineExceeded)) }
         let flags: FrameFlags = call.method.streamsRequests ? [.remoteOpen, .noData] : [.remoteClosed]
+        let metadata = metadata(of: call.metadata)
         let start = outgoing.writerIndex
         outgoing.writeRequest(
             RequestPrefix(call.method),
@@ -50,7 +65,7 @@ extension ClientConnectionHandler {
             flags: flags,
             payload: call.payload ?? ByteBuffer(),
             timeoutNanos: timeout,
-            metadata: call.metadata
+            metadata: metadata
         )
         let size = outgoing.writerIndex - start - FrameHeader.byteCount
         guard size <= configuration.maxFrameBytes else {

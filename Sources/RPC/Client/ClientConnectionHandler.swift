@@ -22,6 +22,8 @@ package final class ClientConnectionHandler: ChannelDuplexHandler {
     var outbox: Outbox
     private var wakeTarget: WakeTarget<ClientConnectionHandler>?
     @exclusivity(unchecked) var outgoing = ByteBuffer()
+    /// What the server was last told by METADATA.
+    var toldAuthorization: BearerToken.Authorization?
     var isFlushScheduled = false
     var isInRead = false
     private var hasReceived = false

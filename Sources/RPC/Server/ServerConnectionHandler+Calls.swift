@@ -30,7 +30,7 @@ extension ServerConnectionHandler {
                 )
                 return respond(error, to: id)
             }
-            metadata = try envelope.metadata(in: body)
+            metadata = try envelope.metadata(in: body).completed(by: connectionMetadata)
         } catch {
             return invalid(id, "the request envelope is not a valid ttrpc Request")
         }
@@ -220,6 +220,22 @@ extension ServerConnectionHandler {
             return close(.protocolViolation, fields: ["frame": "PING"])
         }
         outgoing.writeFrame(.pong, streamID: ExtendedProtocol.serverConnectionID, body: body)
+    }
+
+    func metadata() {
+        let body = decoder.takeBody()
+        do throws(WireReader.Failure) {
+            try body.withUnsafeReadableBytes { (bytes) throws(WireReader.Failure) in
+                let envelope = try RequestEnvelope(parsing: bytes)
+                guard envelope.metadataBytes <= shared.limits.maxMetadataBytes else {
+                    shared.statistics.limitReached(.metadataBytes)
+                    return close(.protocolViolation, fields: ["frame": "METADATA"])
+                }
+                connectionMetadata = try envelope.metadata(in: bytes)
+            }
+        } catch {
+            close(.protocolViolation, fields: ["frame": "METADATA"])
+        }
     }
 
     func window() {

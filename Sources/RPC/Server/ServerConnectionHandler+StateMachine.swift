@@ -43,6 +43,7 @@ package struct ServerConnectionStateMachine: ~Copyable {
         case pong
         case cancel
         case window
+        case metadata
         /// Unknown, and so for a later version.
         case ignore
         /// Answered INVALID_ARGUMENT on its id.
@@ -59,6 +60,7 @@ package struct ServerConnectionStateMachine: ~Copyable {
         case .pong where isExtended: return .pong
         case .cancel where isExtended: return .cancel
         case .window where isExtended: return .window
+        case .metadata where isExtended: return .metadata
         default: return .ignore
         }
     }

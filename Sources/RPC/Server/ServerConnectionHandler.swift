@@ -48,6 +48,8 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     @exclusivity(unchecked) var outgoing = ByteBuffer()
     @exclusivity(unchecked) var calls: [UInt32: SocketCall] = [:]
     var peer = Peer(address: "unknown")
+    /// What every call of this connection carries besides its own, as the METADATA frame said.
+    @exclusivity(unchecked) var connectionMetadata = Metadata()
     @exclusivity(unchecked) var now: NIODeadline = .distantPast
     /// The method of the call before: most connections call one.
     @exclusivity(unchecked) private var latestMethod: MethodTable.Entry?
@@ -252,6 +254,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
                 answering: false
             )
         case .window: window()
+        case .metadata: metadata()
         case .pong, .ignore: decoder.skipBody()
         case .invalid(let why):
             decoder.skipBody()

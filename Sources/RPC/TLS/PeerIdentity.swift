@@ -18,7 +18,11 @@ extension Peer.Identity {
             default: break
             }
         }
-        self.init(subjectNames: names, certificate: (try? certificate.toDERBytes()) ?? [])
+        self.init(
+            subjectNames: names,
+            certificate: (try? certificate.toDERBytes()) ?? [],
+            notValidAfter: Double(certificate.notValidAfter)
+        )
     }
 }
 

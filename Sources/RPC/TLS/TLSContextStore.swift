@@ -1,4 +1,3 @@
-import Foundation
 import NIOSSL
 import Synchronization
 
@@ -7,12 +6,6 @@ final class TLSContextStore: Sendable {
     private struct State {
         var context: NIOSSLContext
         var stamp: [FileStamp?]
-    }
-
-    private struct FileStamp: Equatable {
-        let modified: Date?
-        let size: Int?
-        let inode: Int?
     }
 
     private let settings: ServerTLS
@@ -47,12 +40,7 @@ final class TLSContextStore: Sendable {
 
     private static func stamp(_ settings: ServerTLS) -> [FileStamp?] {
         [settings.certificateChainPath, settings.privateKeyPath, settings.trustRootsPath].map { path in
-            guard let path, let attributes = try? FileManager.default.attributesOfItem(atPath: path) else { return nil }
-            return FileStamp(
-                modified: attributes[.modificationDate] as? Date,
-                size: (attributes[.size] as? NSNumber)?.intValue,
-                inode: (attributes[.systemFileNumber] as? NSNumber)?.intValue
-            )
+            path.flatMap { FileStamp($0) }
         }
     }
 }

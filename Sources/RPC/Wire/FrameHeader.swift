@@ -15,6 +15,7 @@ package struct FrameType: RawRepresentable, Sendable, Hashable {
     package static let cancel = FrameType(rawValue: 0x40)
     package static let goAway = FrameType(rawValue: 0x41)
     package static let window = FrameType(rawValue: 0x42)
+    package static let metadata = FrameType(rawValue: 0x43)
 }
 
 /// The flags of a frame.

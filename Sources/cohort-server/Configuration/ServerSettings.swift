@@ -16,6 +16,7 @@ struct ServerSettings: Sendable {
     /// Event loops, 1 or more.
     let threads: Int
     let limits: ServerLimits
+    let access: AccessSettings
     let engine: EngineConfiguration
 
     /// - Throws: ``SettingsError`` naming the setting and what would be right.
@@ -34,6 +35,7 @@ struct ServerSettings: Sendable {
         // Of the processors that the process may run on: more loops than those only take turns.
         self.threads = threads > 0 ? threads : Processors.available
         limits = try Self.limits(reader)
+        access = try AccessSettings(reader, isDevelopment: isDevelopment)
         engine = try Self.engine(reader)
         if isDevelopment {
             guard Self.isLoopback(listen.host) else {
@@ -45,6 +47,27 @@ struct ServerSettings: Sendable {
             tls = try Self.developmentTLS(reader, dataDirectory)
         } else {
             tls = try Self.tls(reader)
+            guard tls.clientCertificates != .off || access.tokens != nil else {
+                throw SettingsError(
+                    "--tls-clients is off and no tokens are taken, so that nobody could show who they are: "
+                        + "use request or require, or set --auth-jwt-keys"
+                )
+            }
+        }
+    }
+
+    /// Checks who may read and change the files that are read by others than ``SettingsFile``.
+    ///
+    /// - Throws: ``SettingsError``.
+    func checkFiles() throws {
+        guard !isDevelopment else { return }
+        let files: [(flag: String, path: String?, secrecy: SettingsFile.Secrecy)] = [
+            ("--tls-key", tls.privateKeyPath, .secret), ("--tls-certificate", tls.certificateChainPath, .open),
+            ("--tls-ca", tls.trustRootsPath, .open),
+        ]
+        for (flag, path, secrecy) in files {
+            guard let path else { continue }
+            do { try SettingsFile.check(path, secrecy) } catch { throw SettingsError("\(flag): \(error)") }
         }
     }
 

@@ -51,6 +51,23 @@ struct Setting: Sendable {
             "client certificates; request in development"
         ),
         Setting(
+            "auth.policy",
+            .text(default: nil),
+            "YAML file: which certificates and tokens have which roles; needed without --dev"
+        ),
+        Setting(
+            "auth.jwt.keys",
+            .text(default: nil),
+            "JSON file: the public keys (JWKS) that tokens are verified with; without it no token is taken"
+        ),
+        Setting("auth.jwt.issuer", .text(default: nil), "what the 'iss' of a token must be"),
+        Setting("auth.jwt.audience", .text(default: nil), "what the 'aud' of a token must be or hold"),
+        Setting(
+            "auth.jwt.skew.seconds",
+            .seconds(0...300, default: 30),
+            "how far the clocks of the tokens' issuer and the server may be apart"
+        ),
+        Setting(
             "log.level",
             .word(["trace", "debug", "info", "notice", "warning", "error", "critical"], default: "info"),
             "least severe level logged"
@@ -61,6 +78,28 @@ struct Setting: Sendable {
             "event loops that serve connections; 0 takes one for each processor that the process may run on"
         ),
         Setting("drain.seconds", .seconds(0...3_600, default: 20), "time for running calls to finish at shutdown"),
+        Setting("limits.auth.tokens", .whole(0...10_000_000, default: 10_000), "verified tokens that are remembered"),
+        Setting("limits.auth.token.bytes", .whole(256...65_536, default: 8_192), "longest token"),
+        Setting(
+            "limits.auth.failures",
+            .whole(1...1_000_000, default: 60),
+            "failed authentications of one address in a minute; its unknown tokens are then refused unseen"
+        ),
+        Setting(
+            "limits.auth.failures.burst",
+            .whole(1...1_000_000, default: 100),
+            "failed authentications of one address at once"
+        ),
+        Setting(
+            "limits.auth.addresses",
+            .whole(1...10_000_000, default: 10_000),
+            "addresses whose failures are counted apart; those beyond share one budget"
+        ),
+        Setting(
+            "limits.auth.principals",
+            .whole(1...10_000_000, default: 10_000),
+            "principals that 'access list' tells of"
+        ),
         Setting("limits.connections", .whole(1...1_000_000, default: 10_000), "connections at once"),
         Setting("limits.streams", .whole(1...1_000_000, default: 1_024), "calls that run in a task, on one connection"),
         Setting("limits.frame.bytes", .whole(1_024...4_194_304, default: 4_194_304), "largest message of a peer"),

@@ -179,7 +179,7 @@ struct SettingsReader {
 
     /// Variables that other programs of the product read.
     private static let foreignVariables: Set<String> = [
-        "COHORT_ENDPOINT", "COHORT_CA", "COHORT_CERT", "COHORT_KEY", "COHORT_LONG",
+        "COHORT_ENDPOINT", "COHORT_CA", "COHORT_CERT", "COHORT_KEY", "COHORT_TOKEN", "COHORT_TOKEN_FILE", "COHORT_LONG",
     ]
 
     private static func check(_ environment: [String: String]) throws {
