@@ -22,14 +22,20 @@ struct ServerOptions: ParsableArguments {
     @Option(help: ArgumentHelp("PEM file with the client certificate.", valueName: "file")) var cert: String?
     @Option(help: ArgumentHelp("PEM file with the client certificate's key.", valueName: "file")) var key: String?
 
+    @Option(help: ArgumentHelp("File with a token, sent with every call.", valueName: "file")) var tokenFile: String?
+
     func configuration() throws -> ClientConfiguration {
         guard let address = Endpoint(endpoint), address.port > 0 else {
             throw ValidationError("--endpoint is '\(endpoint)'; it takes HOST:PORT, as 127.0.0.1:7443")
         }
-        return ClientConfiguration(
+        var configuration = ClientConfiguration(
             endpoints: [address],
             tls: ClientTLS(trustRootsPath: ca, certificateChainPath: cert, privateKeyPath: key)
         )
+        do { configuration.token = try tokenFile.map { try BearerToken(file: $0) } } catch {
+            throw ValidationError("--token-file: \(error)")
+        }
+        return configuration
     }
 }
 

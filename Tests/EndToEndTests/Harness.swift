@@ -122,7 +122,7 @@ final class TestServer: Sendable {
 
     deinit { program.signal(SIGKILL) }
 
-    private static func address(_ program: RunningProgram) async throws -> Endpoint {
+    static func address(_ program: RunningProgram) async throws -> Endpoint {
         let deadline = ContinuousClock.now + .seconds(60)
         while ContinuousClock.now < deadline {
             for line in program.errors.split(separator: "\n") where line.contains("\"message\":\"listening\"") {
