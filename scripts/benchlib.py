@@ -58,10 +58,10 @@ def resident_mib(process):
 
 
 @contextlib.contextmanager
-def cohort_server(bin_, data, log, core=0, env=None):
+def cohort_server(bin_, data, log, core=0, env=None, settings=()):
     """A server in development mode, ready: the process, its endpoint and the file of its authority."""
     command = pinned(core, bin_ / "cohort-server", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data,
-                     "--log-level", "info")
+                     "--log-level", "info", *settings)
     with open(log, "w") as err, running(command, stderr=err, env=env) as process:
         def address():
             found = re.search(r'"message":"listening".*?"address":"([^"]+)"', log.read_text())

@@ -13,69 +13,69 @@ struct AccessTests {
     private static let policy =
         "grants:\n"
         + roles.map { "  - certificate: spiffe://test/\($0)\n    roles: [\($0)]\n" }.joined()
-        + """
-          - certificate: spiffe://test/narrow
-            roles: [reader]
-            cohorts: [VIP]
-          - claim: {name: groups, value: analysts}
-            roles: [reader]
-          - subject: importer
-            roles: [writer]
+            + """
+              - certificate: spiffe://test/narrow
+                roles: [reader]
+                cohorts: [VIP]
+              - claim: {name: groups, value: analysts}
+                roles: [reader]
+              - subject: importer
+                roles: [writer]
 
-        """
+            """
 
     /// What each role may call, once more and by hand: a change of the table has to be meant.
     private static let allowed: [String: String] = [
         "cohort.v1.MembershipService": """
-            CheckMembership reader admin
-            BatchCheckMembership reader admin
-            ListCustomerCohorts reader admin
-            ListMembers reader admin
-            CountMembers reader admin
-            CombineCohorts reader admin
-            ExplainMembership writer admin auditor
-            """,
+        CheckMembership reader admin
+        BatchCheckMembership reader admin
+        ListCustomerCohorts reader admin
+        ListMembers reader admin
+        CountMembers reader admin
+        CombineCohorts reader admin
+        ExplainMembership writer admin auditor
+        """,
         "cohort.v1.HistoryService": """
-            GetMembershipHistory reader admin auditor
-            WatchMemberships reader admin
-            """,
+        GetMembershipHistory reader admin auditor
+        WatchMemberships reader admin
+        """,
         "cohort.v1.CustomerService": """
-            PutCustomer writer
-            BatchPutCustomers writer
-            ImportCustomers writer
-            GetCustomer writer admin
-            EraseCustomer writer admin
-            DeclareAttribute admin
-            ListAttributes reader writer admin operator auditor
-            """,
+        PutCustomer writer
+        BatchPutCustomers writer
+        ImportCustomers writer
+        GetCustomer writer admin
+        EraseCustomer writer admin
+        DeclareAttribute admin
+        ListAttributes reader writer admin operator auditor
+        """,
         "cohort.v1.CohortService": """
-            GetCohort reader writer admin operator auditor
-            ListCohorts reader writer admin operator auditor
-            CreateCohort admin
-            UpdateCohortRule admin
-            SetOverrides admin
-            ModifyStaticMembers admin
-            UploadAssignments admin
-            ArchiveCohort admin
-            """,
+        GetCohort reader writer admin operator auditor
+        ListCohorts reader writer admin operator auditor
+        CreateCohort admin
+        UpdateCohortRule admin
+        SetOverrides admin
+        ModifyStaticMembers admin
+        UploadAssignments admin
+        ArchiveCohort admin
+        """,
         "cohort.v1.VersionService": """
-            ListVersions reader admin operator auditor
-            DraftVersion admin
-            DiscardVersion admin
-            PreviewVersion admin
-            PublishVersion admin
-            RevertCohort admin
-            """,
+        ListVersions reader admin operator auditor
+        DraftVersion admin
+        DiscardVersion admin
+        PreviewVersion admin
+        PublishVersion admin
+        RevertCohort admin
+        """,
         "cohort.v1.OperationsService": """
-            GetStatus admin operator auditor
-            GetCapacity admin operator
-            """,
+        GetStatus admin operator auditor
+        GetCapacity admin operator
+        """,
         "cohort.v1.AccessService": "ListAccess admin auditor",
         "grpc.health.v1.Health": """
-            Check reader writer admin operator auditor
-            Watch reader writer admin operator auditor
-            List reader writer admin operator auditor
-            """,
+        Check reader writer admin operator auditor
+        Watch reader writer admin operator auditor
+        List reader writer admin operator auditor
+        """,
     ]
 
     /// Makes the call with an empty request and tells how it ended: OK for a stream that says something, or stays open.
@@ -93,10 +93,11 @@ struct AccessTests {
                 )
                 for try await _ in stream { break }
             case .clientStreaming:
-                let call: ClientStreamCall<Google_Protobuf_Empty, Google_Protobuf_Empty> = try await client.clientStream(
-                    method,
-                    options
-                )
+                let call: ClientStreamCall<Google_Protobuf_Empty, Google_Protobuf_Empty> =
+                    try await client.clientStream(
+                        method,
+                        options
+                    )
                 _ = try await call.finish()
             case .bidirectional:
                 let call: BidirectionalCall<Google_Protobuf_Empty, Google_Protobuf_Empty> =
@@ -151,7 +152,9 @@ struct AccessTests {
         try certificates.issue("expired", names: "URI:spiffe://test/operator", days: -1)
         let server = try await SecuredServer(policy: Self.policy, clients: "require", certificates: certificates)
         func status(_ certificate: String?) async throws -> GetStatusResponse {
-            try await server.withClient(certificate: certificate) { try await CohortClient($0).operations.getStatus(.init()) }
+            try await server.withClient(certificate: certificate) {
+                try await CohortClient($0).operations.getStatus(.init())
+            }
         }
         #expect(try await status("good").state == .serving)
         for name in ["stranger", "expired", nil] {
@@ -240,7 +243,10 @@ struct AccessTests {
             }
             #expect(await code() == .ok)
             // The role is taken away from a token that is known, on a connection that is open; then given back.
-            try server.files.write("policy.yaml", "grants:\n  - certificate: spiffe://test/auditor\n    roles: [auditor]\n")
+            try server.files.write(
+                "policy.yaml",
+                "grants:\n  - certificate: spiffe://test/auditor\n    roles: [auditor]\n"
+            )
             try await becomes(.permissionDenied)
             try server.files.write("policy.yaml", Self.policy)
             try await becomes(.ok)
@@ -293,7 +299,14 @@ struct AccessTests {
             let history = try await cohort.history.getMembershipHistory(.with { $0.customerID = "c" })
             #expect(history.intervals.map(\.cohortID) == ["VIP"])
             let refused: [(String, () async throws -> Void)] = [
-                ("check", { _ = try await cohort.membership.checkMembership(.with { ($0.customerID, $0.cohortID) = ("c", "FRAUD") }) }),
+                (
+                    "check",
+                    {
+                        _ = try await cohort.membership.checkMembership(
+                            .with { ($0.customerID, $0.cohortID) = ("c", "FRAUD") }
+                        )
+                    }
+                ),
                 (
                     "check of the past",
                     {
@@ -314,16 +327,45 @@ struct AccessTests {
                     }
                 ),
                 (
-                    "batch of one", { _ = try await cohort.membership.batchCheckMembership(.with { ($0.customerIds, $0.cohortIds) = (["c"], ["FRAUD"]) }) }
+                    "batch of one",
+                    {
+                        _ = try await cohort.membership.batchCheckMembership(
+                            .with { ($0.customerIds, $0.cohortIds) = (["c"], ["FRAUD"]) }
+                        )
+                    }
                 ),
                 ("count", { _ = try await cohort.membership.countMembers(.with { $0.cohortID = "FRAUD" }) }),
                 ("cohort", { _ = try await cohort.cohorts.getCohort(.with { $0.cohortID = "FRAUD" }) }),
                 ("versions", { _ = try await cohort.versions.listVersions(.with { $0.cohortID = "FRAUD" }) }),
                 ("one that does not exist", { _ = try await cohort.cohorts.getCohort(.with { $0.cohortID = "NONE" }) }),
-                ("history", { _ = try await cohort.history.getMembershipHistory(.with { ($0.customerID, $0.cohortID) = ("c", "FRAUD") }) }),
-                ("members", { for try await _ in try await cohort.membership.listMembers(.with { $0.cohortID = "FRAUD" }) {} }),
-                ("combination", { for try await _ in try await cohort.membership.combineCohorts(.with { $0.expression = "VIP and not FRAUD" }) {} }),
-                ("watch", { for try await _ in try await cohort.history.watchMemberships(.with { $0.cohortIds = ["VIP", "FRAUD"] }) { break } }),
+                (
+                    "history",
+                    {
+                        _ = try await cohort.history.getMembershipHistory(
+                            .with { ($0.customerID, $0.cohortID) = ("c", "FRAUD") }
+                        )
+                    }
+                ),
+                (
+                    "members",
+                    { for try await _ in try await cohort.membership.listMembers(.with { $0.cohortID = "FRAUD" }) {} }
+                ),
+                (
+                    "combination",
+                    {
+                        for try await _ in try await cohort.membership.combineCohorts(
+                            .with { $0.expression = "VIP and not FRAUD" }
+                        ) {}
+                    }
+                ),
+                (
+                    "watch",
+                    {
+                        for try await _ in try await cohort.history.watchMemberships(
+                            .with { $0.cohortIds = ["VIP", "FRAUD"] }
+                        ) { break }
+                    }
+                ),
             ]
             for (what, body) in refused {
                 let error = await #expect(throws: RPCError.self, "\(what)") { try await body() }
@@ -382,7 +424,9 @@ struct AccessTests {
         let certificates = try AccessCertificates()
         let server = try await SecuredServer(policy: Self.policy, certificates: certificates)
         let files = server.files
-        func run(_ arguments: [String], environment: [String: String] = [:], expecting: Int32 = 0) async throws -> String {
+        func run(_ arguments: [String], environment: [String: String] = [:], expecting: Int32 = 0) async throws
+            -> String
+        {
             let program = try RunningProgram(Programs.cohortctl, arguments, environment: environment)
             let status = try await program.wait()
             #expect(status == expecting, "\(arguments): \(program.output)\(program.errors)")
@@ -394,7 +438,8 @@ struct AccessTests {
         try FileManager.default.removeItem(atPath: files.file("keys.json"))
         try FileManager.default.moveItem(atPath: files.file("dev.json"), toPath: files.file("keys.json"))
         let mint = [
-            "token", "mint", "--key", files.file("dev.key"), "--issuer", SecuredServer.issuer, "--audience", "cohort",
+            "token", "mint", "--signing-key", files.file("dev.key"), "--issuer", SecuredServer.issuer, "--audience",
+            "cohort",
             "--subject", "ann", "--claim", "groups=analysts", "--claim", "groups=others",
         ]
         let token = try await run(mint).trimmingCharacters(in: .whitespacesAndNewlines)
@@ -417,7 +462,11 @@ struct AccessTests {
         #expect(open.contains("chmod o-rwx"))
         try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: files.file("token"))
         _ = try await run(connection + ["--token-file", files.file("token"), "cohorts-of", "c"])
-        #expect(try await run(connection + ["--token-file", files.file("token"), "status"], expecting: 1).contains("operator"))
+        #expect(
+            try await run(connection + ["--token-file", files.file("token"), "status"], expecting: 1).contains(
+                "operator"
+            )
+        )
         let auditor = try await run(
             mint.map { $0 == "groups=others" ? "groups=audit" : $0 }.map { $0 == "ann" ? "eve" : $0 }
         ).trimmingCharacters(in: .whitespacesAndNewlines)
@@ -432,7 +481,9 @@ struct AccessTests {
                 #expect(program.output.contains("groups=audit") && program.output.contains("eve"), "\(program.output)")
                 break
             }
-            guard ContinuousClock.now < deadline + .seconds(30) else { throw HarnessError("refused: \(program.errors)") }
+            guard ContinuousClock.now < deadline + .seconds(30) else {
+                throw HarnessError("refused: \(program.errors)")
+            }
             try await Task.sleep(for: .milliseconds(200))
         }
     }

@@ -126,7 +126,9 @@ struct AuthenticationTests {
         #expect(authenticator.counters.succeeded == 1)
         // 600 s and the skew.
         clock.move(629.9)
-        #expect(try await begin(authenticator, call(token, peer: first.peer, at: start + .milliseconds(629_900))) == false)
+        #expect(
+            try await begin(authenticator, call(token, peer: first.peer, at: start + .milliseconds(629_900))) == false
+        )
         clock.move(0.1)
         for peer in [first.peer, Peer(address: "x")] {
             let error = await refusal(authenticator, call(token, peer: peer, at: start + .seconds(630)))
@@ -139,7 +141,10 @@ struct AuthenticationTests {
         let authenticator = try await authenticator()
         let peer = Peer(address: "proxy")
         for name in ["alice", "bob", "alice", "bob"] {
-            let call = call("Bearer " + (try issuer.token(claims: TestIssuer.claims(["sub": "\"\(name)\""]))), peer: peer)
+            let call = call(
+                "Bearer " + (try issuer.token(claims: TestIssuer.claims(["sub": "\"\(name)\""]))),
+                peer: peer
+            )
             try await begin(authenticator, call)
             #expect(call.principal?.name == name)
         }
@@ -202,7 +207,9 @@ struct AuthenticationTests {
         func peer(_ host: String) -> Peer { Peer(address: host + ":1", host: host) }
         try await begin(authenticator, call(good, peer: peer("a"), at: start))
         for n in 0..<3 {
-            #expect(await refusal(authenticator, call("Bearer x\(n)", peer: peer("a"), at: start))?.code == .unauthenticated)
+            #expect(
+                await refusal(authenticator, call("Bearer x\(n)", peer: peer("a"), at: start))?.code == .unauthenticated
+            )
         }
         let limited = await refusal(authenticator, call("Bearer y", peer: peer("a"), at: start))
         #expect(limited?.code == .resourceExhausted && limited?.retryDelay == .seconds(1))
@@ -216,7 +223,9 @@ struct AuthenticationTests {
         #expect(authenticator.counters.limited == 2)
         // Addresses beyond the limit share a budget, and do not push out the others.
         for host in ["b", "c", "d", "e"] {
-            #expect(await refusal(authenticator, call("Bearer z", peer: peer(host), at: start))?.code == .unauthenticated)
+            #expect(
+                await refusal(authenticator, call("Bearer z", peer: peer(host), at: start))?.code == .unauthenticated
+            )
         }
         #expect(await refusal(authenticator, call("Bearer z", peer: peer("f"), at: start))?.code == .resourceExhausted)
         #expect(authenticator.counters.addresses == 2)
@@ -240,7 +249,8 @@ struct AuthenticationTests {
         let wrongAudience = try issuer.token(claims: TestIssuer.claims(["aud": "\"x\""]))
         let errors = [
             await refusal(authenticator, call("Bearer " + stranger)),
-            await refusal(authenticator, call("Bearer " + wrongAudience)), await refusal(authenticator, call("Bearer x")),
+            await refusal(authenticator, call("Bearer " + wrongAudience)),
+            await refusal(authenticator, call("Bearer x")),
         ]
         #expect(Set(errors.map { $0?.message }).count == 1)
         #expect(errors.allSatisfy { error in !"\(error!.message)\(error!.details)".contains("ey") })
@@ -351,7 +361,10 @@ struct GCRATests {
     @Test("over any time no more passes than the rate and a burst allow", arguments: [1, 2, 3] as [UInt64])
     func bound(_ seed: UInt64) {
         var random = SeededGenerator(seed: seed)
-        let limit = GCRA.Limit(perSecond: Double.random(in: 0.5...500, using: &random), burst: .random(in: 1...50, using: &random))
+        let limit = GCRA.Limit(
+            perSecond: Double.random(in: 0.5...500, using: &random),
+            burst: .random(in: 1...50, using: &random)
+        )
         var state = GCRA()
         var now = start
         var passed: [NIODeadline] = []

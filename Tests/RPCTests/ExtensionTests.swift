@@ -1,8 +1,19 @@
+import Foundation
 import NIOCore
-import RPC
 import SwiftProtobuf
 import Synchronization
 import Testing
+
+@testable import RPC
+
+/// Tells the metadata of every call.
+private struct MetadataProbe: ServerInterceptor {
+    let seen: Events<Metadata>
+    func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
+        seen.send(call.metadata)
+        return .proceed
+    }
+}
 
 /// `ttrpc-x1` on the wire, and that a stock peer sees none of it.
 @Suite("ttrpc-x1", .timeLimit(.minutes(2)))
@@ -29,6 +40,73 @@ struct ExtensionTests {
             peer.post(Raw.frame(1, 4, 0, [UInt8](repeating: 0, count: 65)))
             #expect(try await eventually { peer.isClosed })
             #expect(harness.log.closeReasons.contains("protocol violation"))
+        }
+    }
+
+    @Test("METADATA goes with every later call, gives way to a call's own, and is replaced whole; a bad one closes")
+    func metadata() async throws {
+        let seen = Events<Metadata>()
+        try await withServer(interceptors: [MetadataProbe(seen: seen)]) { harness in
+            let peer = try await RawPeer.connect(to: harness.endpoint, tls: RawPeer.tls(["ttrpc-x1"]))
+            func told(_ pairs: [(String, String)]) -> ByteBuffer {
+                var request = Array(Raw.request(1, "", nil, metadata: pairs).readableBytesView)
+                request[8] = 0x43
+                return ByteBuffer(bytes: request)
+            }
+            func call(_ id: UInt32, _ own: [(String, String)] = []) async throws -> Metadata? {
+                try await peer.write(Raw.request(id, "Inline", Text("a"), metadata: own))
+                return await seen.next()
+            }
+            #expect(try await call(1) == [:])
+            try await peer.write(told([("a", "1"), ("b", "2")]))
+            #expect(try await call(3) == ["a": "1", "b": "2"])
+            #expect(try await call(5, [("b", "3"), ("c", "4")]) == ["b": "3", "c": "4", "a": "1"])
+            try await peer.write(told([("c", "5")]))
+            #expect(try await call(7) == ["c": "5"])
+            peer.post(told([("x", String(repeating: "x", count: 17_000))]))
+            #expect(try await eventually { peer.isClosed })
+            #expect(harness.log.closeReasons.contains("protocol violation"))
+            // To a stock server it is an unknown frame.
+            let stock = try await RawPeer.connect(to: harness.endpoint, tls: RawPeer.tls(["ttrpc"]))
+            try await stock.write(told([("a", "1")]))
+            try await stock.write(Raw.request(1, "Inline", Text("a")))
+            #expect(await seen.next() == [:])
+            await stock.close()
+        }
+    }
+
+    @Test("a token is told once to a server of ttrpc-x1, and again when it changes; to a stock one with each call")
+    func token() async throws {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("token-\(UUID().uuidString)").path
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        func write(_ token: String) throws {
+            try token.write(toFile: path, atomically: true, encoding: .utf8)
+            try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
+        }
+        try write("first\n")
+        let seen = Events<Metadata>()
+        try await withServer(interceptors: [MetadataProbe(seen: seen)]) { harness in
+            for protocols in [["ttrpc-x1"], ["ttrpc"]] {
+                try write("first")
+                let token = try BearerToken(file: path)
+                let client = try harness.client {
+                    $0.token = token
+                    $0.applicationProtocols = protocols
+                }
+                for _ in 0..<2 {
+                    let _: Text = try await client.unary(EchoService.Methods.inline, Text("x"), .defaults)
+                    #expect(await seen.next() == ["authorization": "Bearer first"])
+                }
+                let own = CallOptions(metadata: ["authorization": "Bearer mine", "k": "v"])
+                let _: Text = try await client.unary(EchoService.Methods.inline, Text("x"), own)
+                #expect(await seen.next() == ["authorization": "Bearer mine", "k": "v"])
+                try write("second")
+                // Looked at once a second; no test waits for that.
+                #expect(token.current(now: .now + .seconds(2)).value == "Bearer second")
+                let _: Text = try await client.unary(EchoService.Methods.inline, Text("x"), .defaults)
+                #expect(await seen.next() == ["authorization": "Bearer second"])
+                await client.shutdown()
+            }
         }
     }
 

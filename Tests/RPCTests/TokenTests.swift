@@ -187,7 +187,10 @@ struct TokenTests {
         let borrowed = #"{"alg":"EdDSA","kid":"\#(issuer.ed.identifier)"}"#
         #expect(try await rejection(stranger.token(header: borrowed), verifier) == .signature)
         // The key is there, for another algorithm.
-        #expect(try await rejection(issuer.token(header: #"{"alg":"ES256","kid":"\#(issuer.ed.identifier)"}"#)) == .unknownKey)
+        #expect(
+            try await rejection(issuer.token(header: #"{"alg":"ES256","kid":"\#(issuer.ed.identifier)"}"#))
+                == .unknownKey
+        )
         #expect(try await rejection(issuer.token(header: borrowed.dropLast() + #","crit":["exp"]}"#)) == .critical)
         #expect(try await rejection(issuer.token(header: borrowed.dropLast() + #","typ":"dpop+jwt"}"#)) == .malformed)
         #expect(try await rejection(issuer.token(header: borrowed.dropLast() + #","typ":"at+JWT"}"#)) == nil)
@@ -233,8 +236,10 @@ struct TokenTests {
     func keySets() async throws {
         let ed = try issuer.edKey
         let cases: [(String, String)] = [
-            ("[]", "'keys'"), (#"{"keys":[]}"#, "no key"), (#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#, "'kid'"),
-            (#"{"keys":[\#(ed),\#(ed)]}"#, "two keys"), (#"{"keys":[{"kid":"a","kty":"oct","k":"c2VjcmV0"}]}"#, "kind oct"),
+            ("[]", "'keys'"), (#"{"keys":[]}"#, "no key"),
+            (#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#, "'kid'"),
+            (#"{"keys":[\#(ed),\#(ed)]}"#, "two keys"),
+            (#"{"keys":[{"kid":"a","kty":"oct","k":"c2VjcmV0"}]}"#, "kind oct"),
             (#"{"keys":[{"kid":"a","kty":"EC","crv":"P-384","x":"AA","y":"AA"}]}"#, "P-384"),
             (#"{"keys":[{"kid":"a","kty":"RSA","n":"AQAB","e":"AQAB"}]}"#, "shorter than 2048"),
             (#"{"keys":[{"kid":"a","kty":"RSA","alg":"HS256","n":"AQAB","e":"AQAB"}]}"#, "HS256"),

@@ -30,7 +30,7 @@ public final class BearerToken: Sendable {
     /// - Throws: ``SettingsFile/Refused`` for one that is empty or holds spaces or control characters.
     public init(token: String) throws(SettingsFile.Refused) {
         file = nil
-        state = Mutex(State(current: try Self.authorization(token, in: "the token"), checkedAt: .now))
+        state = Mutex(State(current: try Self.authorization(token, in: "it"), checkedAt: .now))
     }
 
     /// The token in a file, which others may not read.

@@ -35,7 +35,6 @@ struct ServerSettings: Sendable {
         // Of the processors that the process may run on: more loops than those only take turns.
         self.threads = threads > 0 ? threads : Processors.available
         limits = try Self.limits(reader)
-        access = try AccessSettings(reader, isDevelopment: isDevelopment)
         engine = try Self.engine(reader)
         if isDevelopment {
             guard Self.isLoopback(listen.host) else {
@@ -45,8 +44,10 @@ struct ServerSettings: Sendable {
                 )
             }
             tls = try Self.developmentTLS(reader, dataDirectory)
+            access = try AccessSettings(reader, isDevelopment: true)
         } else {
             tls = try Self.tls(reader)
+            access = try AccessSettings(reader, isDevelopment: false)
             guard tls.clientCertificates != .off || access.tokens != nil else {
                 throw SettingsError(
                     "--tls-clients is off and no tokens are taken, so that nobody could show who they are: "

@@ -46,7 +46,7 @@ struct TokenCommand: AsyncParsableCommand {
             discussion: "To a file that others cannot read: (umask 077; cohortctl token mint … > token)"
         )
 
-        @Option(help: ArgumentHelp("The private key that 'token key' made.", valueName: "file")) var key: String
+        @Option(help: ArgumentHelp("The private key that 'token key' made.", valueName: "file")) var signingKey: String
         @Option(help: "Who the token is for: the claim 'sub'.") var subject: String
         @Option(help: "The claim 'iss'; the server's --auth-jwt-issuer.") var issuer: String
         @Option(help: "The claim 'aud'; the server's --auth-jwt-audience.") var audience: String
@@ -62,10 +62,10 @@ struct TokenCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
-            let file = SettingsFile(path: key, secrecy: .secret)
+            let file = SettingsFile(path: signingKey, secrecy: .secret)
             let signer: TokenSigner
             do { signer = try TokenSigner(privateKey: file.read()) } catch {
-                throw CommandFailure.usage("--key: \(error)")
+                throw CommandFailure.usage("--signing-key: \(error)")
             }
             let now = Date().timeIntervalSince1970.rounded(.down)
             var claims = TokenClaims(
