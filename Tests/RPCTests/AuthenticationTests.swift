@@ -231,15 +231,19 @@ struct AuthenticationTests {
         #expect(authenticator.counters.addresses == 2)
     }
 
-    @Test("remembered tokens are bounded")
+    @Test("remembered tokens and principals are bounded")
     func capacity() async throws {
-        let authenticator = try await authenticator { $0.maximumTokens = 3 }
+        let authenticator = try await authenticator {
+            $0.maximumTokens = 3
+            $0.maximumPrincipals = 4
+        }
         for n in 0..<10 {
             let claims = TestIssuer.claims(["sub": "\"user\(n)\""])
             try await begin(authenticator, call("Bearer " + (try issuer.token(claims: claims))))
             #expect(authenticator.counters.tokens <= 3)
         }
         #expect(authenticator.counters.succeeded == 10)
+        #expect(authenticator.seen.map(\.name) == ["user0", "user1", "user2", "user3"])
     }
 
     @Test("neither tokens nor why they are wrong are told")
