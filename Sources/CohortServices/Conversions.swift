@@ -188,6 +188,7 @@ extension CohortAPI.Cohort {
         excluded = view.excludeCount
         createdAt = Google_Protobuf_Timestamp(view.createdAt)
         updatedAt = Google_Protobuf_Timestamp(view.updatedAt)
+        approvalRequired = view.approvalRequired
     }
 }
 
