@@ -163,6 +163,24 @@ struct EraseMembersTests {
         }
     }
 
+    @Test("Somebody new under the id of one who is meant stays")
+    func sameID() async throws {
+        try await withEngine(configuration: configuration(1)) { engine, _ in
+            try await engine.put("A", ["daily_spend": .double(1)])
+            _ = try await engine.erase(customer: "A", context: tester)
+            try await engine.put("A", ["daily_spend": .double(2)])
+            for (ordinal, isMeant) in [(Ordinal(0), false), (1, true)] {
+                let results = try await withCheckedContinuation { continuation in
+                    let rows = [RowOperation.erase(Array("A".utf8), only: ordinal)]
+                    let request = RowsRequest(rows: rows, context: tester) { continuation.resume(returning: $0) }
+                    #expect(engine.shared.queue.submit(.rows(request)) == nil)
+                }.get()
+                if case .failure(.notFound) = results[0] { #expect(!isMeant) } else { #expect(isMeant) }
+                #expect(engine.status.customers == (isMeant ? 0 : 1))
+            }
+        }
+    }
+
     @Test("It goes on without its caller")
     func withoutCaller() async throws {
         try await withEngine(configuration: configuration(1)) { engine, _ in
@@ -188,7 +206,7 @@ struct EraseMembersTests {
         let request = try #require(try await engine.erase("HIGH", expect: 3_000).pending?.request)
         async let approval = domainError { try await engine.approve(change: request.number, context: bob) }
         while engine.status.customers > 5_990 { await Task.yield() }
-        let running = try engine.changeRequests(includingDecided: true).requests[0]
+        let running = try #require(try engine.changeRequests(includingDecided: true).requests.first)
         #expect(running.isRunning && running.request.state == .approved)
         try await blocking { engine.shutdown() }
         guard case .unavailable(_, let message, _) = await approval else {
@@ -199,7 +217,7 @@ struct EraseMembersTests {
         let next = try await started(store, configuration: configuration(1))
         let erased = 6_000 - next.status.customers
         #expect((10..<3_000).contains(Int(erased)))
-        let view = try next.changeRequests(includingDecided: true).requests[0]
+        let view = try #require(try next.changeRequests(includingDecided: true).requests.first)
         let noted = try #require(view.request.decision?.erasure)
         #expect(!view.isRunning && !noted.isDone)
         #expect(noted.erased <= erased && noted.erased + 1 >= erased, "at most one batch less: \(noted), \(erased)")

@@ -107,14 +107,65 @@ struct ApprovalStoreTests {
         }
         #expect(try engine.changeRequests(includingDecided: true).requests == requests)
         #expect(try engine.cohort("HIGH").version == 1 && engine.status.sequence == sequence)
-        store.set { $0.appendsUnconfirmed = 1 }
+        // The power fails right behind the first append.
+        store.set { ($0.appendsUnconfirmed, $0.appendsLeft) = (1, 1) }
         let approved = try await engine.approve(change: number, context: bob)
         #expect(approved.sequence == sequence + 1 && engine.status.sequence == sequence + 2)
         try await engine.stop()
         let again = try await started(SQLiteStore(directory: directory.path), configuration: .byHand)
         #expect(try again.cohort("HIGH").version == 2)
-        #expect(try again.changeRequests(includingDecided: true).requests[1] == approved.request)
+        #expect(try again.changeRequests(includingDecided: true).requests.dropFirst().first == approved.request)
         try await again.stop()
+    }
+
+    @Test("While an approved version is built, its change is neither rejected nor expires, and serves in the end")
+    func duringBuild() async throws {
+        let directory = TemporaryDirectory()
+        let store = FaultyStore(SQLiteStore(directory: directory.path))
+        var configuration = EngineConfiguration.byHand
+        configuration.buildSwitchCustomers = 0
+        configuration.approvalExpiry = 100
+        let clock = ManualClock()
+        let engine = try await started(store, configuration: configuration, now: { clock.now })
+        for i in 0..<20 { try await engine.set("C\(i)", spend: Double(i)) }
+        try await engine.rule("HIGH", "customer.daily_spend >= 10.0")
+
+        // Approval comes to be required while a version is built without.
+        var gate = Gate()
+        store.set { [gate] in $0.scanning = { gate.pass() } }
+        let early = Task {
+            await domainError { try await engine.updateRule(cohort: "HIGH", rule: "true", context: ann) }
+        }
+        try await gate.untilHeld()
+        store.set { $0.scanning = nil }
+        #expect(try await engine.setApproval(cohort: "HIGH", required: true, context: ann).changed)
+        gate.open()
+        guard case .failedPrecondition("APPROVAL_REQUIRED", _) = await early.value else {
+            return #expect(Bool(false), "it is required from then on")
+        }
+        #expect(try engine.cohort("HIGH").version == 1)
+
+        let request = try #require(
+            try await engine.updateRule(cohort: "HIGH", rule: "customer.daily_spend >= 15.0", context: ann).pending?
+                .request
+        )
+        gate = Gate()
+        store.set { [gate] in $0.scanning = { gate.pass() } }
+        let approval = Task { try await engine.approve(change: request.number, context: bob) }
+        try await gate.untilHeld()
+        store.set { $0.scanning = nil }
+        #expect(try engine.versions(ofCohort: "HIGH")[0].state == .building)
+        guard
+            case .failedPrecondition("CHANGE_BUILDING", _) = await domainError({
+                try await engine.reject(change: request.number, context: ann)
+            })
+        else { return #expect(Bool(false), "it is too late to reject it") }
+        clock.advance(200)
+        try await blocking { engine.upkeep() }
+        gate.open()
+        #expect(try await approval.value.left == 5, "it was approved in time")
+        #expect(try engine.changeRequests(includingDecided: true).requests.first?.request.state == .approved)
+        try await engine.stop()
     }
 
     @Test("Those decided longest ago go from the tables as well")
