@@ -25,6 +25,8 @@ public struct CohortClient: Sendable {
     public let versions: VersionServiceClient
     /// What memberships were, and how they change.
     public let history: HistoryServiceClient
+    /// Changes that another principal has to approve.
+    public let approvals: ApprovalServiceClient
     /// Status for operators.
     public let operations: OperationsServiceClient
     /// Who may do what.
@@ -37,6 +39,7 @@ public struct CohortClient: Sendable {
         cohorts = CohortServiceClient(transport)
         versions = VersionServiceClient(transport)
         history = HistoryServiceClient(transport)
+        approvals = ApprovalServiceClient(transport)
         operations = OperationsServiceClient(transport)
         access = AccessServiceClient(transport)
     }

@@ -5,7 +5,8 @@ import GRDB
 enum Schema {
     static let logFormat: Int64 = 1
     /// 2: overrides and lists as chunks of bitmaps. 3: versions that are drafted before they are published.
-    static let tablesFormat: Int64 = 3
+    /// 4: changes that need approval.
+    static let tablesFormat: Int64 = 4
 
     static let log = """
         CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
@@ -35,7 +36,12 @@ enum Schema {
             created_seconds INTEGER NOT NULL,
             created_nanoseconds INTEGER NOT NULL,
             updated_seconds INTEGER NOT NULL,
-            updated_nanoseconds INTEGER NOT NULL
+            updated_nanoseconds INTEGER NOT NULL,
+            approval_required INTEGER NOT NULL DEFAULT 0
+        );
+        CREATE TABLE IF NOT EXISTS change_requests (
+            number INTEGER PRIMARY KEY,
+            request BLOB NOT NULL
         );
         CREATE TABLE IF NOT EXISTS versions (
             cohort INTEGER NOT NULL,
@@ -123,6 +129,12 @@ enum Schema {
             sql: "UPDATE versions SET published_sequence = sequence, published_seconds = created_seconds, "
                 + "published_nanoseconds = created_nanoseconds, publisher = principal"
         )
+    }
+
+    /// Before format 4 no change needed approval.
+    static func addApprovals(_ db: Database) throws {
+        guard try !db.columns(in: "cohorts").contains(where: { $0.name == "approval_required" }) else { return }
+        try db.execute(sql: "ALTER TABLE cohorts ADD COLUMN approval_required INTEGER NOT NULL DEFAULT 0")
     }
 
     /// Makes the tables of a new file, brings an older one up to `format`, and refuses a file of a later one.

@@ -64,7 +64,8 @@ extension TablesFile {
                         time: try timestamp(row, ""),
                         change: try bulk(row)
                     )
-                }
+                },
+                requests: try changeRequests(db)
             )
         }
     }
@@ -143,6 +144,7 @@ extension TablesFile {
                 )
             }
             try write(batch.erasures, db)
+            try write(batch.requests, db)
             if let folded = batch.foldedThrough {
                 try db.execute(
                     sql: "UPDATE bulk_changes SET folded = 1 WHERE sequence <= ?",
@@ -162,11 +164,11 @@ extension TablesFile {
 
     private func write(_ cohort: CohortRecord, _ db: Database) throws {
         try db.execute(
-            sql: "INSERT OR REPLACE INTO cohorts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            sql: "INSERT OR REPLACE INTO cohorts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             arguments: [
                 cohort.number, cohort.id, cohort.kind.rawValue, cohort.failPolicy.rawValue, cohort.description,
                 cohort.state.rawValue, cohort.createdAt.seconds, cohort.createdAt.nanoseconds,
-                cohort.updatedAt.seconds, cohort.updatedAt.nanoseconds,
+                cohort.updatedAt.seconds, cohort.updatedAt.nanoseconds, cohort.approvalRequired,
             ]
         )
         for version in cohort.versions {
@@ -229,6 +231,7 @@ extension TablesFile {
             state: state,
             createdAt: try timestamp(row, "created_"),
             updatedAt: try timestamp(row, "updated_"),
+            approvalRequired: row["approval_required"],
             versions: try versions.map { row in
                 CohortVersion(
                     number: row["number"],

@@ -36,7 +36,8 @@ final class TablesFile: Sendable {
                 try db.inTransaction(.immediate) {
                     try Schema.prepare(db, Schema.tables, file: Self.name, format: Schema.tablesFormat) { from in
                         if from < 2 { try Self.adoptRows(db) }
-                        try Schema.addPublications(db)
+                        if from < 3 { try Schema.addPublications(db) }
+                        try Schema.addApprovals(db)
                     }
                     return .commit
                 }

@@ -38,7 +38,7 @@ package enum AccessTable {
     private static let everyone = Set(Role.all)
 
     package static let rows: [Row] =
-        membership + history + customers + cohorts + versions + operations + access + health
+        membership + history + customers + cohorts + approvals + versions + operations + access + health
 
     private static let membership: [Row] = [
         Row("cohort.v1.MembershipService/CheckMembership", [.reader, .admin]),
@@ -62,6 +62,7 @@ package enum AccessTable {
         Row("cohort.v1.CustomerService/ImportCustomers", [.writer]),
         Row("cohort.v1.CustomerService/GetCustomer", [.writer, .admin]),
         Row("cohort.v1.CustomerService/EraseCustomer", [.writer, .admin], administrative: true),
+        Row("cohort.v1.CustomerService/EraseMembers", [.admin], administrative: true),
         Row("cohort.v1.CustomerService/DeclareAttribute", [.admin], administrative: true),
         Row("cohort.v1.CustomerService/ListAttributes", everyone),
     ]
@@ -75,6 +76,13 @@ package enum AccessTable {
         Row("cohort.v1.CohortService/ModifyStaticMembers", [.admin], administrative: true),
         Row("cohort.v1.CohortService/UploadAssignments", [.admin], administrative: true),
         Row("cohort.v1.CohortService/ArchiveCohort", [.admin], administrative: true),
+        Row("cohort.v1.CohortService/SetApprovalRequired", [.admin], administrative: true),
+    ]
+
+    private static let approvals: [Row] = [
+        Row("cohort.v1.ApprovalService/ListPendingChanges", [.admin, .auditor]),
+        Row("cohort.v1.ApprovalService/ApproveChange", [.admin], administrative: true),
+        Row("cohort.v1.ApprovalService/RejectChange", [.admin], administrative: true),
     ]
 
     private static let versions: [Row] = [

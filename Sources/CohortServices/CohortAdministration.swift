@@ -27,7 +27,8 @@ package struct CohortAdministration: CohortServiceHandler {
             kind: rule == nil ? .list : .rule,
             rule: rule,
             failPolicy: try request.failPolicy.domain(field: "fail_policy"),
-            description: request.description_p
+            description: request.description_p,
+            approvalRequired: request.approvalRequired
         )
         let result = try await answering { () async throws(DomainError) in
             try await engine.createCohort(definition, context: call.writeContext)
@@ -89,6 +90,7 @@ package struct CohortAdministration: CohortServiceHandler {
             $0.sequence = result.sequence
             $0.entered = result.entered
             $0.left = result.left
+            if let pending = result.pending { $0.pendingChange = PendingChange(pending) }
         }
     }
 
@@ -153,6 +155,27 @@ package struct CohortAdministration: CohortServiceHandler {
         let result = try await answering { () async throws(DomainError) in
             try await engine.archive(cohort: request.cohortID, context: call.writeContext)
         }
-        return .with { $0.sequence = result.sequence }
+        return .with {
+            $0.sequence = result.sequence
+            if let pending = result.pending { $0.pendingChange = PendingChange(pending) }
+        }
+    }
+
+    package func setApprovalRequired(
+        _ request: SetApprovalRequiredRequest,
+        _ call: ServerCall
+    ) async throws(RPCError) -> SetApprovalRequiredResponse {
+        let result = try await answering { () async throws(DomainError) in
+            try await engine.setApproval(
+                cohort: request.cohortID,
+                required: request.required,
+                context: call.writeContext
+            )
+        }
+        return .with {
+            $0.cohort = CohortAPI.Cohort(result.cohort)
+            $0.sequence = result.sequence
+            if let pending = result.pending { $0.pendingChange = PendingChange(pending) }
+        }
     }
 }

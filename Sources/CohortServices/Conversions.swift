@@ -188,6 +188,7 @@ extension CohortAPI.Cohort {
         excluded = view.excludeCount
         createdAt = Google_Protobuf_Timestamp(view.createdAt)
         updatedAt = Google_Protobuf_Timestamp(view.updatedAt)
+        approvalRequired = view.approvalRequired
     }
 }
 
@@ -202,7 +203,7 @@ extension CohortAPI.ListCustomerCohortsResponse.CustomerCohort {
 
 extension ServerCall {
     /// Who writes, for the change log.
-    var writeContext: WriteContext { WriteContext(principal: principal?.name ?? "anonymous", method: fullName) }
+    var writeContext: WriteContext { WriteContext(principal: principal?.name ?? WriteContext.anonymous, method: fullName) }
 
     /// When the caller stops waiting, as the domain counts time.
     var waitDeadline: ContinuousClock.Instant {

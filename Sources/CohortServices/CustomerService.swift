@@ -67,6 +67,22 @@ package struct CustomerService: CustomerServiceHandler {
         }
     }
 
+    package func eraseMembers(
+        _ request: EraseMembersRequest,
+        _ call: ServerCall
+    ) async throws(RPCError) -> EraseMembersResponse {
+        let selection = MemberSelection(expected: request.expectedMembers, limit: request.limit)
+        let result = try await answering { () async throws(DomainError) in
+            try await engine.eraseMembers(cohort: request.cohortID, selection, context: call.writeContext)
+        }
+        return .with {
+            $0.erased = result.erasure.erased
+            $0.alreadyGone = result.erasure.alreadyGone
+            $0.sequence = result.sequence
+            if let pending = result.pending { $0.pendingChange = PendingChange(pending) }
+        }
+    }
+
     package func declareAttribute(
         _ request: DeclareAttributeRequest,
         _ call: ServerCall

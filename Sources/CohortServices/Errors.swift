@@ -31,6 +31,8 @@ extension RPCError {
                 )
         case .failedPrecondition(let code, let message):
             self = RPCError(.failedPrecondition, message).withErrorInfo(reason: code, domain: domain)
+        case .permissionDenied(let code, let message):
+            self = RPCError(.permissionDenied, message).withErrorInfo(reason: code, domain: domain)
         case .resourceExhausted(let limit, let message, let retryAfter):
             self = RPCError(.resourceExhausted, message)
                 .withQuotaFailure(subject: limit, description: message)

@@ -59,6 +59,15 @@ extension CohortAPI.WatchStatus {
     }
 }
 
+extension CohortAPI.ApprovalStatus {
+    init(_ status: CohortCore.ApprovalStatus) {
+        self.init()
+        pending = UInt32(clamping: status.pending)
+        if let time = status.oldest { oldestAt = Google_Protobuf_Timestamp(time) }
+        erasuresRunning = UInt32(clamping: status.erasuresRunning)
+    }
+}
+
 extension CohortAPI.CohortCapacity {
     init(_ capacity: CohortCore.CohortCapacity) {
         self.init()

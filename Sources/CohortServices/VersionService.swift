@@ -83,6 +83,7 @@ package struct VersionService: VersionServiceHandler {
             $0.entered = result.entered
             $0.left = result.left
             $0.newlyUnknown = result.newlyUnknown
+            if let pending = result.pending { $0.pendingChange = PendingChange(pending) }
         }
     }
 
@@ -104,6 +105,7 @@ package struct VersionService: VersionServiceHandler {
             $0.entered = result.entered
             $0.left = result.left
             $0.newlyUnknown = result.newlyUnknown
+            if let pending = result.pending { $0.pendingChange = PendingChange(pending) }
         }
     }
 

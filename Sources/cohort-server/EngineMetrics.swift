@@ -32,6 +32,9 @@ final class EngineMetrics: Service {
     private let scrubEntriesRewritten: Counter
     private let watchesRunning: Gauge
     private let watchesSlowestBehind: Gauge
+    private let approvalsPending: Gauge
+    private let approvalsOldestAge: Gauge
+    private let erasuresRunning: Gauge
 
     init(
         engine: Engine,
@@ -58,6 +61,9 @@ final class EngineMetrics: Service {
         scrubEntriesRewritten = counter("cohort.scrub.entries_rewritten")
         watchesRunning = gauge("cohort.watches.running")
         watchesSlowestBehind = gauge("cohort.watches.slowest_behind")
+        approvalsPending = gauge("cohort.approvals.pending")
+        approvalsOldestAge = gauge("cohort.approvals.oldest_age")
+        erasuresRunning = gauge("cohort.erasures.running")
     }
 
     func run() async throws {
@@ -89,6 +95,9 @@ final class EngineMetrics: Service {
         scrubOldestAge.record(age(upkeep.scrub.oldest))
         watchesRunning.record(status.watches.running)
         watchesSlowestBehind.record(status.watches.slowestBehind)
+        approvalsPending.record(status.approvals.pending)
+        approvalsOldestAge.record(age(status.approvals.oldest))
+        erasuresRunning.record(status.approvals.erasuresRunning)
     }
 
     private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {

@@ -32,6 +32,7 @@ struct RPCService: Service {
             services: [
                 MembershipService(engine: engine), CustomerService(engine: engine),
                 CohortAdministration(engine: engine), VersionService(engine: engine), HistoryService(engine: engine),
+                ApprovalService(engine: engine),
                 OperationsService(
                     engine: engine,
                     startedAt: SystemClock.now(),

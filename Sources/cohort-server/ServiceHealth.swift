@@ -12,6 +12,7 @@ final class ServiceHealth: Sendable {
         service = HealthService(services: [
             MembershipServiceMethods.service, CustomerServiceMethods.service, CohortServiceMethods.service,
             VersionServiceMethods.service, HistoryServiceMethods.service, OperationsServiceMethods.service,
+            ApprovalServiceMethods.service,
         ])
         service.setAll(.notServing)
         // It answers in every state of the engine.

@@ -80,7 +80,7 @@ struct SeededGenerator: RandomNumberGenerator {
     mutating func ordinal() -> Ordinal { Ordinal(truncatingIfNeeded: number()) }
 
     mutating func change() -> LogEntry.Change {
-        switch Int.random(in: 0..<13, using: &self) {
+        switch Int.random(in: 0..<16, using: &self) {
         case 0:
             .attributeDeclared(
                 AttributeDeclaration(
@@ -103,6 +103,7 @@ struct SeededGenerator: RandomNumberGenerator {
                     state: Bool.random(using: &self) ? .active : .building,
                     createdAt: .epoch,
                     updatedAt: .epoch,
+                    approvalRequired: Bool.random(using: &self),
                     versions: [
                         CohortVersion(
                             number: 1,
@@ -121,6 +122,8 @@ struct SeededGenerator: RandomNumberGenerator {
         case 10: .versionDiscarded(cohort: ordinal(), version: ordinal())
         case 11: .versionPublished(cohort: ordinal(), version: ordinal())
         case 4: .cohortArchived(ordinal())
+        case 13: .approvalRequired(cohort: ordinal(), Bool.random(using: &self))
+        case 14: .changeRequest(changeRequest())
         case 7:
             .assignmentsStaged(
                 AssignmentReference(stage: number(), cohort: ordinal(), added: number(), removed: number())
@@ -145,6 +148,41 @@ struct SeededGenerator: RandomNumberGenerator {
                 )
             )
         }
+    }
+
+    mutating func changeRequest() -> ChangeRequest {
+        let actions: [ChangeRequest.Action] = [
+            .publish(version: ordinal(), over: ordinal()), .archive, .waiveApproval,
+            .eraseMembers(MemberSelection(expected: number(), limit: number())),
+        ]
+        var decision: ChangeRequest.Decision?
+        if Bool.random(using: &self) {
+            decision = ChangeRequest.Decision(
+                time: timestamp(),
+                principal: text(),
+                note: text(),
+                detail: text(),
+                effect: number(),
+                erasure: Bool.random(using: &self)
+                    ? nil
+                    : MemberErasure(
+                        total: number(),
+                        erased: number(),
+                        alreadyGone: number(),
+                        isDone: Bool.random(using: &self)
+                    )
+            )
+        }
+        return ChangeRequest(
+            number: number(),
+            cohort: ordinal(),
+            action: actions.randomElement(using: &self)!,
+            author: text(),
+            createdAt: timestamp(),
+            expiresAt: Bool.random(using: &self) ? nil : timestamp(),
+            state: [.pending, .approved, .rejected, .expired, .superseded].randomElement(using: &self)!,
+            decision: decision
+        )
     }
 
     mutating func entry() -> LogEntry {

@@ -223,7 +223,7 @@ struct AssignmentStoreTests {
             #expect(try again.versions(ofCohort: "BIG").map(\.state) == [.active])
             try await blocking { again.shutdown() }
         }
-        #expect(try query(directory.path, "SELECT value FROM meta WHERE key = 'format'") == 3)
+        #expect(try query(directory.path, "SELECT value FROM meta WHERE key = 'format'") == 4)
         #expect(try query(directory.path, "SELECT count(*) FROM sqlite_master WHERE name LIKE 'assignments%'") == 0)
     }
 

@@ -41,6 +41,11 @@ struct Model {
     var order: [String] = []
     var cohorts: [String: Cohort] = [:]
     var cohortOrder: [String] = []
+    /// Changes that need approval, by number.
+    var requests: [UInt64: Request] = [:]
+    /// Whether the guarded cohort requires approval, and how many versions it has had.
+    var isGuarded = false
+    var guardedVersions: UInt32 = 0
 
     func values(of customer: String) -> [String: AttributeValue] {
         (customers[customer] ?? [:]).compactMapValues(\.value)
@@ -61,6 +66,9 @@ struct Model {
     }
 
     var liveCohorts: [String] { cohortOrder.filter { cohorts[$0]?.archived == false } }
+
+    /// Those that random rules may read.
+    var readable: [String] { liveCohorts.filter { $0 != Self.guarded && $0 != Self.guardedReader } }
 
     /// Those that random operations may change.
     var changeable: [String] { liveCohorts.filter { cohorts[$0]?.isFixed == false } }

@@ -59,6 +59,8 @@ final class ModelRun {
     var random: SeededGenerator
     /// Of sizes that the operations do not hang on.
     private var sizes: SeededGenerator
+    /// Of approvals, so that the other operations are the same without them.
+    var approvals: SeededGenerator
     private let operations: Int
     /// Where a killed worker finds the store; `nil` for a store that no other process can open.
     let directory: String?
@@ -90,6 +92,7 @@ final class ModelRun {
     ) {
         random = SeededGenerator(state: seed)
         sizes = SeededGenerator(state: ~seed)
+        approvals = SeededGenerator(state: seed ^ 0x5555)
         self.operations = operations
         self.directory = directory
         self.kills = kills
@@ -119,6 +122,7 @@ final class ModelRun {
         try await close()
         #expect(checks.all > 0 && checks.flips > 0)
         // A run of this length meets circles and cohorts in use; else it would show nothing about them.
+        #expect(Set(model.requests.values.map(\.state)).isSuperset(of: [.approved, .rejected]))
         #expect(refusals["COHORT_CYCLE"] != nil && refusals["COHORT_IN_USE"] != nil, "\(refusals)")
     }
 
@@ -189,6 +193,7 @@ final class ModelRun {
 
     func step() async throws {
         clock.advance(Int64.random(in: 0...2, using: &random))
+        if Int.random(in: 0..<25, using: &approvals) == 0 { try await approval() }
         switch Int.random(in: 0..<100, using: &random) {
         case 0..<70: try await put()
         case 70..<76: try await erase()
@@ -240,7 +245,7 @@ final class ModelRun {
         let id = "C\(lastName)"
         let rule =
             Int.random(in: 0..<4, using: &random) == 0
-            ? nil : ModelRule.random(&random, reading: model.liveCohorts)
+            ? nil : ModelRule.random(&random, reading: model.readable)
         if let rule, let code = model.refusal(of: rule, for: id, depthLimit: Self.depthLimit) {
             let definition = CohortDefinition(id: id, kind: .rule, rule: rule.source)
             try await expectRefusal(code) { try await self.engine.createCohort(definition, context: tester) }
@@ -262,7 +267,7 @@ final class ModelRun {
     private func updateRule() async throws {
         guard let id = model.changeable.filter({ model.cohorts[$0]?.rule != nil }).randomElement(using: &random)
         else { return }
-        let rule = ModelRule.random(&random, reading: model.liveCohorts)
+        let rule = ModelRule.random(&random, reading: model.readable)
         let isNew = rule.source != model.cohorts[id]?.rule?.source
         if isNew, let code = model.refusal(of: rule, for: id, depthLimit: Self.depthLimit) {
             refusals[code, default: 0] += 1
@@ -440,6 +445,7 @@ final class ModelRun {
     // MARK: Comparison
 
     func compare() async throws {
+        try compareApprovals()
         let audit = try await engine.audit()
         #expect(audit.differences == 0, "\(audit.samples)")
         #expect(audit.customers == UInt64(model.customers.count))

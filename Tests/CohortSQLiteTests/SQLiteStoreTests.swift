@@ -123,8 +123,8 @@ struct SQLiteStoreTests {
     func laterFormat() async throws {
         let directory = TemporaryDirectory()
         _ = try await fill(directory.path)
-        try execute(directory.path, "cohort.db", "UPDATE meta SET value = 4 WHERE key = 'format'")
-        #expect(isRefused(try await refusal(directory.path), mentioning: "format 4"))
+        try execute(directory.path, "cohort.db", "UPDATE meta SET value = 5 WHERE key = 'format'")
+        #expect(isRefused(try await refusal(directory.path), mentioning: "format 5"))
     }
 
     @Test(

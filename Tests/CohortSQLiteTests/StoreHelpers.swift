@@ -43,6 +43,8 @@ final class FaultyStore: Store {
         var apply = false
         /// The next appends fail without being written.
         var appendsLost = 0
+        /// Appends that still work before all are lost; `nil` for all.
+        var appendsLeft: Int?
         /// The next appends are written and still report failure.
         var appendsUnconfirmed = 0
         /// The next recoveries of the log fail.
@@ -122,7 +124,9 @@ final class FaultyStore: Store {
                 faults.appendsLost = max(0, faults.appendsLost - 1)
                 faults.appendsUnconfirmed = max(0, faults.appendsUnconfirmed - 1)
             }
-            return (faults.appendsLost > 0, faults.appendsUnconfirmed > 0)
+            let isOver = faults.appendsLeft == 0
+            faults.appendsLeft = faults.appendsLeft.map { max(0, $0 - 1) }
+            return (faults.appendsLost > 0 || isOver, faults.appendsUnconfirmed > 0)
         }
         if lost { throw .failed("planted: lost") }
         try store.append(rows)
@@ -153,6 +157,23 @@ final class FaultyStore: Store {
     var sizeInBytes: UInt64 { store.sizeInBytes }
     var upkeep: any StoreUpkeep { store.upkeep }
     func close() { store.close() }
+}
+
+/// Holds scans of customers until it is opened.
+final class Gate: Sendable {
+    private let state = Monitor((held: false, open: false))
+
+    /// Waits on the thread of the scan.
+    func pass() {
+        state.update { $0.held = true }
+        _ = state.wait(seconds: 60) { $0.open ? true : nil }
+    }
+
+    func untilHeld() async throws {
+        _ = try await blocking { [state] in state.wait(seconds: 60) { $0.held ? true : nil } }
+    }
+
+    func open() { state.update { $0.open = true } }
 }
 
 /// Runs something that blocks off the tasks' threads.

@@ -7,23 +7,6 @@ import Testing
 /// New rules built beside the writes, over the real store.
 @Suite("Versions built beside the writes")
 struct VersionBuildTests {
-    /// Holds scans of customers until it is opened.
-    private final class Gate: Sendable {
-        private let state = Monitor((held: false, open: false))
-
-        /// Waits on the thread of the scan.
-        func pass() {
-            state.update { $0.held = true }
-            _ = state.wait(seconds: 60) { $0.open ? true : nil }
-        }
-
-        func untilHeld() async throws {
-            _ = try await blocking { [state] in state.wait(seconds: 60) { $0.held ? true : nil } }
-        }
-
-        func open() { state.update { $0.open = true } }
-    }
-
     private final class Flag: Sendable {
         private let value = Atomic<Bool>(false)
         var isSet: Bool { value.load(ordering: .relaxed) }

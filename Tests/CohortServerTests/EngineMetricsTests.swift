@@ -56,6 +56,18 @@ struct EngineMetricsTests {
         #expect(try factory.expectCounter("cohort.log.entries_deleted").totalValue == 5)
         #expect(try factory.expectGauge("cohort.log.oldest_sequence").lastValue == 6)
         #expect(try (factory.expectGauge("cohort.log.bytes").lastValue ?? 0) > 0)
+        #expect(try factory.expectGauge("cohort.approvals.pending").lastValue == 0)
+        #expect(try factory.expectGauge("cohort.approvals.oldest_age").lastValue == 0)
+        #expect(try factory.expectGauge("cohort.erasures.running").lastValue == 0)
+        _ = try await engine.createCohort(
+            CohortDefinition(id: "LIST", kind: .list, rule: nil, approvalRequired: true),
+            context: context
+        )
+        _ = try await engine.archive(cohort: "LIST", context: context)
+        time.withLock { $0 = $0.advanced(bySeconds: 30) }
+        metrics.update()
+        #expect(try factory.expectGauge("cohort.approvals.pending").lastValue == 1)
+        #expect(try factory.expectGauge("cohort.approvals.oldest_age").lastValue == 30)
         await onThread("stop") { engine.shutdown() }
     }
 }

@@ -3,45 +3,28 @@ import Foundation
 import NIOPosix
 import RPC
 
-/// Certificates made by openssl: an authority with a server's and clients', and another authority that nobody trusts.
+/// An authority that the server trusts, and one that it does not.
 struct AccessCertificates {
-    let directory: TemporaryDirectory
+    private let directory: TemporaryDirectory
+    private let trusted: TestAuthority
+    private let stranger: TestAuthority
 
     init() throws {
         directory = try TemporaryDirectory()
-        for name in ["ca", "other-ca"] {
-            try openssl(
-                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=\(name) "
-                    + "-addext basicConstraints=critical,CA:TRUE -keyout \(path(name + ".key")) -out \(path(name + ".pem"))"
-            )
+        trusted = try TestAuthority(directory: directory.file("trusted"))
+        stranger = try TestAuthority(directory: directory.file("stranger"))
+    }
+
+    func path(_ name: String) -> String { trusted.file(name) }
+
+    func issue(_ name: String, names: String, days: Int = 2) throws { try trusted.issue(name, names: names, days: days) }
+
+    /// A client of the other authority, beside those of the trusted one.
+    func issueByStranger(_ name: String, names: String) throws {
+        try stranger.issue(name, names: names)
+        for file in [name + ".pem", name + ".key"] {
+            try FileManager.default.moveItem(atPath: stranger.file(file), toPath: trusted.file(file))
         }
-        try issue("server", names: "DNS:localhost,IP:127.0.0.1")
-    }
-
-    func path(_ name: String) -> String { directory.file(name) }
-
-    /// Days below zero make a certificate that has expired.
-    func issue(_ name: String, names: String, by authority: String = "ca", days: Int = 2) throws {
-        let config = try directory.write(name + ".cnf", "subjectAltName=\(names)\nbasicConstraints=CA:FALSE\n")
-        try openssl(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=\(name) -keyout \(path(name + ".key")) "
-                + "-out \(path(name + ".csr"))"
-        )
-        try openssl(
-            "x509 -req -in \(path(name + ".csr")) -CA \(path(authority + ".pem")) -CAkey \(path(authority + ".key")) "
-                + "-CAcreateserial -days \(days) -extfile \(config) -out \(path(name + ".pem"))"
-        )
-    }
-
-    private func openssl(_ arguments: String) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
-        process.arguments = arguments.split(separator: " ").map(String.init)
-        process.standardError = FileHandle.nullDevice
-        process.standardOutput = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else { throw HarnessError("openssl \(arguments) failed") }
     }
 }
 

@@ -115,7 +115,7 @@ struct AccessTests {
         let all =
             MembershipServiceMethods.all + HistoryServiceMethods.all + CustomerServiceMethods.all
             + CohortServiceMethods.all + VersionServiceMethods.all + OperationsServiceMethods.all
-            + AccessServiceMethods.all
+            + AccessServiceMethods.all + ApprovalServiceMethods.all
             + [HealthService.Methods.check, HealthService.Methods.watch, HealthService.Methods.list]
         return Dictionary(uniqueKeysWithValues: all.map { ($0.fullName, $0) })
     }()
@@ -148,7 +148,7 @@ struct AccessTests {
     func handshake() async throws {
         let certificates = try AccessCertificates()
         try certificates.issue("good", names: "URI:spiffe://test/operator")
-        try certificates.issue("stranger", names: "URI:spiffe://test/operator", by: "other-ca")
+        try certificates.issueByStranger("stranger", names: "URI:spiffe://test/operator")
         try certificates.issue("expired", names: "URI:spiffe://test/operator", days: -1)
         let server = try await SecuredServer(policy: Self.policy, clients: "require", certificates: certificates)
         func status(_ certificate: String?) async throws -> GetStatusResponse {

@@ -98,7 +98,7 @@ final class RunningProgram: Sendable {
     }
 }
 
-/// A real `cohort-server --dev` on a free port of loopback.
+/// A real `cohort-server`, by default with `--dev`, on a free port of loopback.
 final class TestServer: Sendable {
     let program: RunningProgram
     let endpoint: Endpoint
@@ -109,12 +109,13 @@ final class TestServer: Sendable {
         dataDirectory: String,
         arguments: [String] = [],
         listen: Endpoint = Endpoint(host: "127.0.0.1", port: 0),
+        isDevelopment: Bool = true,
         waitsUntilReady: Bool = true
     ) async throws {
         self.dataDirectory = dataDirectory
         program = try RunningProgram(
             Programs.server,
-            ["--dev", "--listen", "\(listen)", "--data-dir", dataDirectory] + arguments
+            (isDevelopment ? ["--dev"] : []) + ["--listen", "\(listen)", "--data-dir", dataDirectory] + arguments
         )
         endpoint = try await Self.address(program)
         if waitsUntilReady { try await waitUntilReady() }

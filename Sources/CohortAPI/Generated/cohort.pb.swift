@@ -167,6 +167,177 @@ public nonisolated enum CohortState: SwiftProtobuf.Enum, Swift.CaseIterable {
 
 }
 
+/// What a change does that waits for approval.
+public nonisolated enum ChangeKind: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// Never sent.
+  case unspecified // = 0
+
+  /// Has a draft serve.
+  case publish // = 1
+
+  /// Archives the cohort.
+  case archive // = 2
+
+  /// Erases the cohort's members.
+  case eraseMembers // = 3
+
+  /// Has later changes of the cohort need no approval.
+  case waiveApproval // = 4
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .publish
+    case 2: self = .archive
+    case 3: self = .eraseMembers
+    case 4: self = .waiveApproval
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .publish: return 1
+    case .archive: return 2
+    case .eraseMembers: return 3
+    case .waiveApproval: return 4
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [ChangeKind] = [
+    .unspecified,
+    .publish,
+    .archive,
+    .eraseMembers,
+    .waiveApproval,
+  ]
+
+}
+
+/// What has become of a change that needs approval.
+public nonisolated enum ChangeState: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// Never sent.
+  case unspecified // = 0
+
+  /// It waits to be approved or rejected.
+  case pending // = 1
+
+  /// It was approved, and has taken effect.
+  case approved // = 2
+
+  /// It was rejected, or withdrawn by its author.
+  case rejected // = 3
+
+  /// Nobody decided in time.
+  case expired // = 4
+
+  /// What it was about has changed since; `detail` says how.
+  case superseded // = 5
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .pending
+    case 2: self = .approved
+    case 3: self = .rejected
+    case 4: self = .expired
+    case 5: self = .superseded
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .pending: return 1
+    case .approved: return 2
+    case .rejected: return 3
+    case .expired: return 4
+    case .superseded: return 5
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [ChangeState] = [
+    .unspecified,
+    .pending,
+    .approved,
+    .rejected,
+    .expired,
+    .superseded,
+  ]
+
+}
+
+/// Where an erasure of members is.
+public nonisolated enum MemberErasureState: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// Never sent.
+  case unspecified // = 0
+
+  /// It goes on.
+  case running // = 1
+
+  /// All of them are erased.
+  case done // = 2
+
+  /// The server stopped, or its store failed. The others are not erased.
+  case interrupted // = 3
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .running
+    case 2: self = .done
+    case 3: self = .interrupted
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .running: return 1
+    case .done: return 2
+    case .interrupted: return 3
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [MemberErasureState] = [
+    .unspecified,
+    .running,
+    .done,
+    .interrupted,
+  ]
+
+}
+
 /// What an upload does with the customers it names.
 public nonisolated enum UploadMode: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
@@ -295,12 +466,162 @@ public nonisolated struct Cohort: Sendable {
   /// Clears the value of `updatedAt`. Subsequent reads from it will return its default value.
   public mutating func clearUpdatedAt() {self._updatedAt = nil}
 
+  /// Whether another principal has to approve a publish, an archive and an erasure of all members.
+  public var approvalRequired: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _createdAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
   fileprivate var _updatedAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+}
+
+/// A change of a cohort that another principal has to approve.
+public nonisolated struct PendingChange: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Names it in the whole store.
+  public var id: UInt64 {
+    get {_storage._id}
+    set {_uniqueStorage()._id = newValue}
+  }
+
+  /// The cohort.
+  public var cohortID: String {
+    get {_storage._cohortID}
+    set {_uniqueStorage()._cohortID = newValue}
+  }
+
+  /// What it does.
+  public var kind: ChangeKind {
+    get {_storage._kind}
+    set {_uniqueStorage()._kind = newValue}
+  }
+
+  /// The draft that is to serve, for CHANGE_KIND_PUBLISH; else 0.
+  public var version: UInt32 {
+    get {_storage._version}
+    set {_uniqueStorage()._version = newValue}
+  }
+
+  /// How many members are to be erased of how many, for CHANGE_KIND_ERASE_MEMBERS: see EraseMembersRequest.
+  public var expectedMembers: UInt64 {
+    get {_storage._expectedMembers}
+    set {_uniqueStorage()._expectedMembers = newValue}
+  }
+
+  public var limit: UInt64 {
+    get {_storage._limit}
+    set {_uniqueStorage()._limit = newValue}
+  }
+
+  /// Who asked for it.
+  public var author: String {
+    get {_storage._author}
+    set {_uniqueStorage()._author = newValue}
+  }
+
+  /// When.
+  public var createdAt: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_storage._createdAt ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_uniqueStorage()._createdAt = newValue}
+  }
+  /// Returns true if `createdAt` has been explicitly set.
+  public var hasCreatedAt: Bool {_storage._createdAt != nil}
+  /// Clears the value of `createdAt`. Subsequent reads from it will return its default value.
+  public mutating func clearCreatedAt() {_uniqueStorage()._createdAt = nil}
+
+  /// From then on it cannot be approved any more. Not set where it never expires.
+  public var expiresAt: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_storage._expiresAt ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_uniqueStorage()._expiresAt = newValue}
+  }
+  /// Returns true if `expiresAt` has been explicitly set.
+  public var hasExpiresAt: Bool {_storage._expiresAt != nil}
+  /// Clears the value of `expiresAt`. Subsequent reads from it will return its default value.
+  public mutating func clearExpiresAt() {_uniqueStorage()._expiresAt = nil}
+
+  /// What has become of it.
+  public var state: ChangeState {
+    get {_storage._state}
+    set {_uniqueStorage()._state = newValue}
+  }
+
+  /// Who approved it, rejected it or came upon what superseded it. Empty while it is pending and where it expired.
+  public var decidedBy: String {
+    get {_storage._decidedBy}
+    set {_uniqueStorage()._decidedBy = newValue}
+  }
+
+  /// When, or when it expired. Not set while it is pending.
+  public var decidedAt: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_storage._decidedAt ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_uniqueStorage()._decidedAt = newValue}
+  }
+  /// Returns true if `decidedAt` has been explicitly set.
+  public var hasDecidedAt: Bool {_storage._decidedAt != nil}
+  /// Clears the value of `decidedAt`. Subsequent reads from it will return its default value.
+  public mutating func clearDecidedAt() {_uniqueStorage()._decidedAt = nil}
+
+  /// What they said. At most 1,024 bytes.
+  public var note: String {
+    get {_storage._note}
+    set {_uniqueStorage()._note = newValue}
+  }
+
+  /// For people: what was in its way, or what became of an erasure. May be empty.
+  public var detail: String {
+    get {_storage._detail}
+    set {_uniqueStorage()._detail = newValue}
+  }
+
+  /// The sequence at which it took effect: of the last entry for an erasure. 0 if it did not.
+  public var effectSequence: UInt64 {
+    get {_storage._effectSequence}
+    set {_uniqueStorage()._effectSequence = newValue}
+  }
+
+  /// What was erased so far. Set for an approved CHANGE_KIND_ERASE_MEMBERS only.
+  public var erasure: MemberErasure {
+    get {_storage._erasure ?? MemberErasure()}
+    set {_uniqueStorage()._erasure = newValue}
+  }
+  /// Returns true if `erasure` has been explicitly set.
+  public var hasErasure: Bool {_storage._erasure != nil}
+  /// Clears the value of `erasure`. Subsequent reads from it will return its default value.
+  public mutating func clearErasure() {_uniqueStorage()._erasure = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// How far an erasure of members is.
+public nonisolated struct MemberErasure: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Customers to erase.
+  public var total: UInt64 = 0
+
+  /// Customers erased. Of one that was interrupted, at least so many.
+  public var erased: UInt64 = 0
+
+  /// Customers that had been erased already when it came to them.
+  public var alreadyGone: UInt64 = 0
+
+  /// Where it is.
+  public var state: MemberErasureState = .unspecified
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// A cohort to create.
@@ -339,6 +660,9 @@ public nonisolated struct CreateCohortRequest: Sendable {
   /// For people; at most 1,024 bytes.
   public var description_p: String = String()
 
+  /// Whether another principal has to approve its later changes.
+  public var approvalRequired: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   /// One of both is required.
@@ -354,29 +678,32 @@ public nonisolated struct CreateCohortRequest: Sendable {
 }
 
 /// The created cohort.
-public nonisolated struct CreateCohortResponse: Sendable {
+public nonisolated struct CreateCohortResponse: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// The cohort.
   public var cohort: Cohort {
-    get {_cohort ?? Cohort()}
-    set {_cohort = newValue}
+    get {_storage._cohort ?? Cohort()}
+    set {_uniqueStorage()._cohort = newValue}
   }
   /// Returns true if `cohort` has been explicitly set.
-  public var hasCohort: Bool {self._cohort != nil}
+  public var hasCohort: Bool {_storage._cohort != nil}
   /// Clears the value of `cohort`. Subsequent reads from it will return its default value.
-  public mutating func clearCohort() {self._cohort = nil}
+  public mutating func clearCohort() {_uniqueStorage()._cohort = nil}
 
   /// The sequence of the write.
-  public var sequence: UInt64 = 0
+  public var sequence: UInt64 {
+    get {_storage._sequence}
+    set {_uniqueStorage()._sequence = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _cohort: Cohort? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 /// Asks for one cohort.
@@ -394,29 +721,32 @@ public nonisolated struct GetCohortRequest: Sendable {
 }
 
 /// One cohort.
-public nonisolated struct GetCohortResponse: Sendable {
+public nonisolated struct GetCohortResponse: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// The cohort.
   public var cohort: Cohort {
-    get {_cohort ?? Cohort()}
-    set {_cohort = newValue}
+    get {_storage._cohort ?? Cohort()}
+    set {_uniqueStorage()._cohort = newValue}
   }
   /// Returns true if `cohort` has been explicitly set.
-  public var hasCohort: Bool {self._cohort != nil}
+  public var hasCohort: Bool {_storage._cohort != nil}
   /// Clears the value of `cohort`. Subsequent reads from it will return its default value.
-  public mutating func clearCohort() {self._cohort = nil}
+  public mutating func clearCohort() {_uniqueStorage()._cohort = nil}
 
   /// The sequence at which the answer holds.
-  public var sequence: UInt64 = 0
+  public var sequence: UInt64 {
+    get {_storage._sequence}
+    set {_uniqueStorage()._sequence = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _cohort: Cohort? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 /// Asks for all cohorts.
@@ -504,6 +834,17 @@ public nonisolated struct UpdateCohortRuleResponse: @unchecked Sendable {
     set {_uniqueStorage()._left = newValue}
   }
 
+  /// Set where the cohort requires approval: the rule is drafted, and to publish it is what waits. Then `sequence` is that
+  /// of the request, and the figures are 0.
+  public var pendingChange: PendingChange {
+    get {_storage._pendingChange ?? PendingChange()}
+    set {_uniqueStorage()._pendingChange = newValue}
+  }
+  /// Returns true if `pendingChange` has been explicitly set.
+  public var hasPendingChange: Bool {_storage._pendingChange != nil}
+  /// Clears the value of `pendingChange`. Subsequent reads from it will return its default value.
+  public mutating func clearPendingChange() {_uniqueStorage()._pendingChange = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -536,29 +877,32 @@ public nonisolated struct SetOverridesRequest: Sendable {
 }
 
 /// What the overrides did.
-public nonisolated struct SetOverridesResponse: Sendable {
+public nonisolated struct SetOverridesResponse: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// The cohort with its new overrides.
   public var cohort: Cohort {
-    get {_cohort ?? Cohort()}
-    set {_cohort = newValue}
+    get {_storage._cohort ?? Cohort()}
+    set {_uniqueStorage()._cohort = newValue}
   }
   /// Returns true if `cohort` has been explicitly set.
-  public var hasCohort: Bool {self._cohort != nil}
+  public var hasCohort: Bool {_storage._cohort != nil}
   /// Clears the value of `cohort`. Subsequent reads from it will return its default value.
-  public mutating func clearCohort() {self._cohort = nil}
+  public mutating func clearCohort() {_uniqueStorage()._cohort = nil}
 
   /// The sequence of the write, or the current one when nothing changed.
-  public var sequence: UInt64 = 0
+  public var sequence: UInt64 {
+    get {_storage._sequence}
+    set {_uniqueStorage()._sequence = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _cohort: Cohort? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 /// Changes to the list of a static cohort, at most 10,000 ids in one request, of which none stands twice. Ids of
@@ -813,9 +1157,77 @@ public nonisolated struct ArchiveCohortResponse: Sendable {
   /// The sequence of the write.
   public var sequence: UInt64 = 0
 
+  /// Set where the cohort requires approval: it is archived once this is approved.
+  public var pendingChange: PendingChange {
+    get {_pendingChange ?? PendingChange()}
+    set {_pendingChange = newValue}
+  }
+  /// Returns true if `pendingChange` has been explicitly set.
+  public var hasPendingChange: Bool {self._pendingChange != nil}
+  /// Clears the value of `pendingChange`. Subsequent reads from it will return its default value.
+  public mutating func clearPendingChange() {self._pendingChange = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _pendingChange: PendingChange? = nil
+}
+
+/// Names the cohort and what it is to require.
+public nonisolated struct SetApprovalRequiredRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The cohort.
+  public var cohortID: String = String()
+
+  /// Whether another principal has to approve its changes.
+  public var required: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// What the cohort requires now.
+public nonisolated struct SetApprovalRequiredResponse: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The cohort.
+  public var cohort: Cohort {
+    get {_storage._cohort ?? Cohort()}
+    set {_uniqueStorage()._cohort = newValue}
+  }
+  /// Returns true if `cohort` has been explicitly set.
+  public var hasCohort: Bool {_storage._cohort != nil}
+  /// Clears the value of `cohort`. Subsequent reads from it will return its default value.
+  public mutating func clearCohort() {_uniqueStorage()._cohort = nil}
+
+  /// The sequence of the write, or the current one when nothing changed.
+  public var sequence: UInt64 {
+    get {_storage._sequence}
+    set {_uniqueStorage()._sequence = newValue}
+  }
+
+  /// Set where `required` is false and the cohort requires approval: it does so until this is approved.
+  public var pendingChange: PendingChange {
+    get {_storage._pendingChange ?? PendingChange()}
+    set {_uniqueStorage()._pendingChange = newValue}
+  }
+  /// Returns true if `pendingChange` has been explicitly set.
+  public var hasPendingChange: Bool {_storage._pendingChange != nil}
+  /// Clears the value of `pendingChange`. Subsequent reads from it will return its default value.
+  public mutating func clearPendingChange() {_uniqueStorage()._pendingChange = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -834,13 +1246,25 @@ nonisolated extension CohortState: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0COHORT_STATE_UNSPECIFIED\0\u{1}COHORT_STATE_BUILDING\0\u{1}COHORT_STATE_ACTIVE\0\u{1}COHORT_STATE_ARCHIVED\0")
 }
 
+nonisolated extension ChangeKind: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0CHANGE_KIND_UNSPECIFIED\0\u{1}CHANGE_KIND_PUBLISH\0\u{1}CHANGE_KIND_ARCHIVE\0\u{1}CHANGE_KIND_ERASE_MEMBERS\0\u{1}CHANGE_KIND_WAIVE_APPROVAL\0")
+}
+
+nonisolated extension ChangeState: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0CHANGE_STATE_UNSPECIFIED\0\u{1}CHANGE_STATE_PENDING\0\u{1}CHANGE_STATE_APPROVED\0\u{1}CHANGE_STATE_REJECTED\0\u{1}CHANGE_STATE_EXPIRED\0\u{1}CHANGE_STATE_SUPERSEDED\0")
+}
+
+nonisolated extension MemberErasureState: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0MEMBER_ERASURE_STATE_UNSPECIFIED\0\u{1}MEMBER_ERASURE_STATE_RUNNING\0\u{1}MEMBER_ERASURE_STATE_DONE\0\u{1}MEMBER_ERASURE_STATE_INTERRUPTED\0")
+}
+
 nonisolated extension UploadMode: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UPLOAD_MODE_UNSPECIFIED\0\u{1}UPLOAD_MODE_LIST_ADD\0\u{1}UPLOAD_MODE_LIST_REMOVE\0\u{1}UPLOAD_MODE_LIST_REPLACE\0\u{1}UPLOAD_MODE_INCLUDE\0\u{1}UPLOAD_MODE_EXCLUDE\0\u{1}UPLOAD_MODE_CLEAR\0")
 }
 
 nonisolated extension Cohort: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Cohort"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}kind\0\u{3}fail_policy\0\u{1}description\0\u{1}state\0\u{1}version\0\u{1}rule\0\u{1}members\0\u{1}unknown\0\u{1}included\0\u{1}excluded\0\u{3}created_at\0\u{3}updated_at\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}kind\0\u{3}fail_policy\0\u{1}description\0\u{1}state\0\u{1}version\0\u{1}rule\0\u{1}members\0\u{1}unknown\0\u{1}included\0\u{1}excluded\0\u{3}created_at\0\u{3}updated_at\0\u{3}approval_required\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -861,6 +1285,7 @@ nonisolated extension Cohort: SwiftProtobuf.Message, SwiftProtobuf._MessageImple
       case 11: try { try decoder.decodeSingularUInt64Field(value: &self.excluded) }()
       case 12: try { try decoder.decodeSingularMessageField(value: &self._createdAt) }()
       case 13: try { try decoder.decodeSingularMessageField(value: &self._updatedAt) }()
+      case 14: try { try decoder.decodeSingularBoolField(value: &self.approvalRequired) }()
       default: break
       }
     }
@@ -910,6 +1335,9 @@ nonisolated extension Cohort: SwiftProtobuf.Message, SwiftProtobuf._MessageImple
     try { if let v = self._updatedAt {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
     } }()
+    if self.approvalRequired != false {
+      try visitor.visitSingularBoolField(value: self.approvalRequired, fieldNumber: 14)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -927,6 +1355,227 @@ nonisolated extension Cohort: SwiftProtobuf.Message, SwiftProtobuf._MessageImple
     if lhs.excluded != rhs.excluded {return false}
     if lhs._createdAt != rhs._createdAt {return false}
     if lhs._updatedAt != rhs._updatedAt {return false}
+    if lhs.approvalRequired != rhs.approvalRequired {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension PendingChange: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PendingChange"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}cohort_id\0\u{1}kind\0\u{1}version\0\u{3}expected_members\0\u{1}limit\0\u{1}author\0\u{3}created_at\0\u{3}expires_at\0\u{1}state\0\u{3}decided_by\0\u{3}decided_at\0\u{1}note\0\u{1}detail\0\u{3}effect_sequence\0\u{1}erasure\0")
+
+  fileprivate class _StorageClass {
+    var _id: UInt64 = 0
+    var _cohortID: String = String()
+    var _kind: ChangeKind = .unspecified
+    var _version: UInt32 = 0
+    var _expectedMembers: UInt64 = 0
+    var _limit: UInt64 = 0
+    var _author: String = String()
+    var _createdAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+    var _expiresAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+    var _state: ChangeState = .unspecified
+    var _decidedBy: String = String()
+    var _decidedAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
+    var _note: String = String()
+    var _detail: String = String()
+    var _effectSequence: UInt64 = 0
+    var _erasure: MemberErasure? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _id = source._id
+      _cohortID = source._cohortID
+      _kind = source._kind
+      _version = source._version
+      _expectedMembers = source._expectedMembers
+      _limit = source._limit
+      _author = source._author
+      _createdAt = source._createdAt
+      _expiresAt = source._expiresAt
+      _state = source._state
+      _decidedBy = source._decidedBy
+      _decidedAt = source._decidedAt
+      _note = source._note
+      _detail = source._detail
+      _effectSequence = source._effectSequence
+      _erasure = source._erasure
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularUInt64Field(value: &_storage._id) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._cohortID) }()
+        case 3: try { try decoder.decodeSingularEnumField(value: &_storage._kind) }()
+        case 4: try { try decoder.decodeSingularUInt32Field(value: &_storage._version) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._expectedMembers) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._limit) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._author) }()
+        case 8: try { try decoder.decodeSingularMessageField(value: &_storage._createdAt) }()
+        case 9: try { try decoder.decodeSingularMessageField(value: &_storage._expiresAt) }()
+        case 10: try { try decoder.decodeSingularEnumField(value: &_storage._state) }()
+        case 11: try { try decoder.decodeSingularStringField(value: &_storage._decidedBy) }()
+        case 12: try { try decoder.decodeSingularMessageField(value: &_storage._decidedAt) }()
+        case 13: try { try decoder.decodeSingularStringField(value: &_storage._note) }()
+        case 14: try { try decoder.decodeSingularStringField(value: &_storage._detail) }()
+        case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._effectSequence) }()
+        case 16: try { try decoder.decodeSingularMessageField(value: &_storage._erasure) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if _storage._id != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._id, fieldNumber: 1)
+      }
+      if !_storage._cohortID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._cohortID, fieldNumber: 2)
+      }
+      if _storage._kind != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._kind, fieldNumber: 3)
+      }
+      if _storage._version != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._version, fieldNumber: 4)
+      }
+      if _storage._expectedMembers != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._expectedMembers, fieldNumber: 5)
+      }
+      if _storage._limit != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._limit, fieldNumber: 6)
+      }
+      if !_storage._author.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._author, fieldNumber: 7)
+      }
+      try { if let v = _storage._createdAt {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+      } }()
+      try { if let v = _storage._expiresAt {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
+      } }()
+      if _storage._state != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._state, fieldNumber: 10)
+      }
+      if !_storage._decidedBy.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._decidedBy, fieldNumber: 11)
+      }
+      try { if let v = _storage._decidedAt {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+      } }()
+      if !_storage._note.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._note, fieldNumber: 13)
+      }
+      if !_storage._detail.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._detail, fieldNumber: 14)
+      }
+      if _storage._effectSequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._effectSequence, fieldNumber: 15)
+      }
+      try { if let v = _storage._erasure {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: PendingChange, rhs: PendingChange) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._id != rhs_storage._id {return false}
+        if _storage._cohortID != rhs_storage._cohortID {return false}
+        if _storage._kind != rhs_storage._kind {return false}
+        if _storage._version != rhs_storage._version {return false}
+        if _storage._expectedMembers != rhs_storage._expectedMembers {return false}
+        if _storage._limit != rhs_storage._limit {return false}
+        if _storage._author != rhs_storage._author {return false}
+        if _storage._createdAt != rhs_storage._createdAt {return false}
+        if _storage._expiresAt != rhs_storage._expiresAt {return false}
+        if _storage._state != rhs_storage._state {return false}
+        if _storage._decidedBy != rhs_storage._decidedBy {return false}
+        if _storage._decidedAt != rhs_storage._decidedAt {return false}
+        if _storage._note != rhs_storage._note {return false}
+        if _storage._detail != rhs_storage._detail {return false}
+        if _storage._effectSequence != rhs_storage._effectSequence {return false}
+        if _storage._erasure != rhs_storage._erasure {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension MemberErasure: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".MemberErasure"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}total\0\u{1}erased\0\u{3}already_gone\0\u{1}state\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.total) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.erased) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.alreadyGone) }()
+      case 4: try { try decoder.decodeSingularEnumField(value: &self.state) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.total != 0 {
+      try visitor.visitSingularUInt64Field(value: self.total, fieldNumber: 1)
+    }
+    if self.erased != 0 {
+      try visitor.visitSingularUInt64Field(value: self.erased, fieldNumber: 2)
+    }
+    if self.alreadyGone != 0 {
+      try visitor.visitSingularUInt64Field(value: self.alreadyGone, fieldNumber: 3)
+    }
+    if self.state != .unspecified {
+      try visitor.visitSingularEnumField(value: self.state, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: MemberErasure, rhs: MemberErasure) -> Bool {
+    if lhs.total != rhs.total {return false}
+    if lhs.erased != rhs.erased {return false}
+    if lhs.alreadyGone != rhs.alreadyGone {return false}
+    if lhs.state != rhs.state {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -934,7 +1583,7 @@ nonisolated extension Cohort: SwiftProtobuf.Message, SwiftProtobuf._MessageImple
 
 nonisolated extension CreateCohortRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CreateCohortRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}rule\0\u{1}static\0\u{3}fail_policy\0\u{1}description\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}rule\0\u{1}static\0\u{3}fail_policy\0\u{1}description\0\u{3}approval_required\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -961,6 +1610,7 @@ nonisolated extension CreateCohortRequest: SwiftProtobuf.Message, SwiftProtobuf.
       }()
       case 4: try { try decoder.decodeSingularEnumField(value: &self.failPolicy) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.description_p) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.approvalRequired) }()
       default: break
       }
     }
@@ -991,6 +1641,9 @@ nonisolated extension CreateCohortRequest: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.description_p.isEmpty {
       try visitor.visitSingularStringField(value: self.description_p, fieldNumber: 5)
     }
+    if self.approvalRequired != false {
+      try visitor.visitSingularBoolField(value: self.approvalRequired, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -999,6 +1652,7 @@ nonisolated extension CreateCohortRequest: SwiftProtobuf.Message, SwiftProtobuf.
     if lhs.definition != rhs.definition {return false}
     if lhs.failPolicy != rhs.failPolicy {return false}
     if lhs.description_p != rhs.description_p {return false}
+    if lhs.approvalRequired != rhs.approvalRequired {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1008,36 +1662,74 @@ nonisolated extension CreateCohortResponse: SwiftProtobuf.Message, SwiftProtobuf
   public static let protoMessageName: String = _protobuf_package + ".CreateCohortResponse"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0")
 
+  fileprivate class _StorageClass {
+    var _cohort: Cohort? = nil
+    var _sequence: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _cohort = source._cohort
+      _sequence = source._sequence
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._cohort) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularMessageField(value: &_storage._cohort) }()
+        case 2: try { try decoder.decodeSingularUInt64Field(value: &_storage._sequence) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._cohort {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
-    if self.sequence != 0 {
-      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 2)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      try { if let v = _storage._cohort {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+      } }()
+      if _storage._sequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sequence, fieldNumber: 2)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: CreateCohortResponse, rhs: CreateCohortResponse) -> Bool {
-    if lhs._cohort != rhs._cohort {return false}
-    if lhs.sequence != rhs.sequence {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._cohort != rhs_storage._cohort {return false}
+        if _storage._sequence != rhs_storage._sequence {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1077,36 +1769,74 @@ nonisolated extension GetCohortResponse: SwiftProtobuf.Message, SwiftProtobuf._M
   public static let protoMessageName: String = _protobuf_package + ".GetCohortResponse"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0")
 
+  fileprivate class _StorageClass {
+    var _cohort: Cohort? = nil
+    var _sequence: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _cohort = source._cohort
+      _sequence = source._sequence
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._cohort) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularMessageField(value: &_storage._cohort) }()
+        case 2: try { try decoder.decodeSingularUInt64Field(value: &_storage._sequence) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._cohort {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
-    if self.sequence != 0 {
-      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 2)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      try { if let v = _storage._cohort {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+      } }()
+      if _storage._sequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sequence, fieldNumber: 2)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: GetCohortResponse, rhs: GetCohortResponse) -> Bool {
-    if lhs._cohort != rhs._cohort {return false}
-    if lhs.sequence != rhs.sequence {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._cohort != rhs_storage._cohort {return false}
+        if _storage._sequence != rhs_storage._sequence {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1219,13 +1949,14 @@ nonisolated extension UpdateCohortRuleRequest: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension UpdateCohortRuleResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".UpdateCohortRuleResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0\u{1}entered\0\u{1}left\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0\u{1}entered\0\u{1}left\0\u{3}pending_change\0")
 
   fileprivate class _StorageClass {
     var _cohort: Cohort? = nil
     var _sequence: UInt64 = 0
     var _entered: UInt64 = 0
     var _left: UInt64 = 0
+    var _pendingChange: PendingChange? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1240,6 +1971,7 @@ nonisolated extension UpdateCohortRuleResponse: SwiftProtobuf.Message, SwiftProt
       _sequence = source._sequence
       _entered = source._entered
       _left = source._left
+      _pendingChange = source._pendingChange
     }
   }
 
@@ -1262,6 +1994,7 @@ nonisolated extension UpdateCohortRuleResponse: SwiftProtobuf.Message, SwiftProt
         case 2: try { try decoder.decodeSingularUInt64Field(value: &_storage._sequence) }()
         case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._entered) }()
         case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._left) }()
+        case 5: try { try decoder.decodeSingularMessageField(value: &_storage._pendingChange) }()
         default: break
         }
       }
@@ -1286,6 +2019,9 @@ nonisolated extension UpdateCohortRuleResponse: SwiftProtobuf.Message, SwiftProt
       if _storage._left != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._left, fieldNumber: 4)
       }
+      try { if let v = _storage._pendingChange {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1299,6 +2035,7 @@ nonisolated extension UpdateCohortRuleResponse: SwiftProtobuf.Message, SwiftProt
         if _storage._sequence != rhs_storage._sequence {return false}
         if _storage._entered != rhs_storage._entered {return false}
         if _storage._left != rhs_storage._left {return false}
+        if _storage._pendingChange != rhs_storage._pendingChange {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -1357,36 +2094,74 @@ nonisolated extension SetOverridesResponse: SwiftProtobuf.Message, SwiftProtobuf
   public static let protoMessageName: String = _protobuf_package + ".SetOverridesResponse"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0")
 
+  fileprivate class _StorageClass {
+    var _cohort: Cohort? = nil
+    var _sequence: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _cohort = source._cohort
+      _sequence = source._sequence
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._cohort) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularMessageField(value: &_storage._cohort) }()
+        case 2: try { try decoder.decodeSingularUInt64Field(value: &_storage._sequence) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._cohort {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
-    if self.sequence != 0 {
-      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 2)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      try { if let v = _storage._cohort {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+      } }()
+      if _storage._sequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sequence, fieldNumber: 2)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: SetOverridesResponse, rhs: SetOverridesResponse) -> Bool {
-    if lhs._cohort != rhs._cohort {return false}
-    if lhs.sequence != rhs.sequence {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._cohort != rhs_storage._cohort {return false}
+        if _storage._sequence != rhs_storage._sequence {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1824,7 +2599,7 @@ nonisolated extension ArchiveCohortRequest: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension ArchiveCohortResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ArchiveCohortResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{3}pending_change\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1833,20 +2608,148 @@ nonisolated extension ArchiveCohortResponse: SwiftProtobuf.Message, SwiftProtobu
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._pendingChange) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if self.sequence != 0 {
       try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 1)
     }
+    try { if let v = self._pendingChange {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ArchiveCohortResponse, rhs: ArchiveCohortResponse) -> Bool {
     if lhs.sequence != rhs.sequence {return false}
+    if lhs._pendingChange != rhs._pendingChange {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension SetApprovalRequiredRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SetApprovalRequiredRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{1}required\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.required) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.cohortID.isEmpty {
+      try visitor.visitSingularStringField(value: self.cohortID, fieldNumber: 1)
+    }
+    if self.required != false {
+      try visitor.visitSingularBoolField(value: self.required, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: SetApprovalRequiredRequest, rhs: SetApprovalRequiredRequest) -> Bool {
+    if lhs.cohortID != rhs.cohortID {return false}
+    if lhs.required != rhs.required {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension SetApprovalRequiredResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SetApprovalRequiredResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0\u{3}pending_change\0")
+
+  fileprivate class _StorageClass {
+    var _cohort: Cohort? = nil
+    var _sequence: UInt64 = 0
+    var _pendingChange: PendingChange? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _cohort = source._cohort
+      _sequence = source._sequence
+      _pendingChange = source._pendingChange
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularMessageField(value: &_storage._cohort) }()
+        case 2: try { try decoder.decodeSingularUInt64Field(value: &_storage._sequence) }()
+        case 3: try { try decoder.decodeSingularMessageField(value: &_storage._pendingChange) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      try { if let v = _storage._cohort {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+      } }()
+      if _storage._sequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sequence, fieldNumber: 2)
+      }
+      try { if let v = _storage._pendingChange {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: SetApprovalRequiredResponse, rhs: SetApprovalRequiredResponse) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._cohort != rhs_storage._cohort {return false}
+        if _storage._sequence != rhs_storage._sequence {return false}
+        if _storage._pendingChange != rhs_storage._pendingChange {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

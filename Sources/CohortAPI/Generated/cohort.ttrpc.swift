@@ -40,6 +40,10 @@ public enum CohortServiceMethods {
     public static let archiveCohort = MethodDescriptor(
         service: service, method: "ArchiveCohort", kind: .unary, isIdempotent: false)
 
+    /// `cohort.v1.CohortService/SetApprovalRequired`.
+    public static let setApprovalRequired = MethodDescriptor(
+        service: service, method: "SetApprovalRequired", kind: .unary, isIdempotent: false)
+
     /// All of them, in the order of the .proto file.
     public static let all: [MethodDescriptor] = [
         createCohort,
@@ -50,6 +54,7 @@ public enum CohortServiceMethods {
         modifyStaticMembers,
         uploadAssignments,
         archiveCohort,
+        setApprovalRequired,
     ]
 }
 
@@ -80,6 +85,10 @@ public protocol CohortServiceHandler: RegistrableService {
 
     /// Archives a cohort: it has no members any more, and its id is never used again.
     func archiveCohort(_ request: ArchiveCohortRequest, _ call: ServerCall) async throws(RPCError) -> ArchiveCohortResponse
+
+    /// Whether another principal has to approve what changes a cohort for everyone: see ApprovalService. It is required at
+    /// once; that it is required no more has to be approved itself.
+    func setApprovalRequired(_ request: SetApprovalRequiredRequest, _ call: ServerCall) async throws(RPCError) -> SetApprovalRequiredResponse
 }
 
 extension CohortServiceHandler {
@@ -98,6 +107,7 @@ extension CohortServiceHandler {
         router.unary(CohortServiceMethods.modifyStaticMembers) { (request: ModifyStaticMembersRequest, call) async throws(RPCError) in try await self.modifyStaticMembers(request, call) }
         router.clientStream(CohortServiceMethods.uploadAssignments) { (requests: RequestStream<UploadAssignmentsRequest>, call) async throws(RPCError) in try await self.uploadAssignments(requests, call) }
         router.unary(CohortServiceMethods.archiveCohort) { (request: ArchiveCohortRequest, call) async throws(RPCError) in try await self.archiveCohort(request, call) }
+        router.unary(CohortServiceMethods.setApprovalRequired) { (request: SetApprovalRequiredRequest, call) async throws(RPCError) in try await self.setApprovalRequired(request, call) }
     }
 }
 
@@ -151,5 +161,11 @@ public struct CohortServiceClient: Sendable {
     /// Archives a cohort: it has no members any more, and its id is never used again.
     public func archiveCohort(_ request: ArchiveCohortRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> ArchiveCohortResponse {
         try await transport.unary(CohortServiceMethods.archiveCohort, request, options)
+    }
+
+    /// Whether another principal has to approve what changes a cohort for everyone: see ApprovalService. It is required at
+    /// once; that it is required no more has to be approved itself.
+    public func setApprovalRequired(_ request: SetApprovalRequiredRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> SetApprovalRequiredResponse {
+        try await transport.unary(CohortServiceMethods.setApprovalRequired, request, options)
     }
 }

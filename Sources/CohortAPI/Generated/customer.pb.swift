@@ -497,6 +497,60 @@ public nonisolated struct EraseCustomerResponse: Sendable {
   public init() {}
 }
 
+/// Names the members to erase.
+public nonisolated struct EraseMembersRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The cohort.
+  public var cohortID: String = String()
+
+  /// How many customers are IN it. FAILED_PRECONDITION (MEMBERS_DIFFER) with the number where there are others: a guard
+  /// against erasing more than was looked at. It is checked at the request and, where it has to be approved, then again.
+  public var expectedMembers: UInt64 = 0
+
+  /// The most customers to erase of them; 0 for all.
+  public var limit: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// What was erased.
+public nonisolated struct EraseMembersResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Customers erased.
+  public var erased: UInt64 = 0
+
+  /// Customers that were erased by others before it came to them.
+  public var alreadyGone: UInt64 = 0
+
+  /// The sequence of the last erasure, or the current one where nobody was erased; of the request where it has to be
+  /// approved.
+  public var sequence: UInt64 = 0
+
+  /// Set where the cohort requires approval: nobody is erased until this is approved.
+  public var pendingChange: PendingChange {
+    get {_pendingChange ?? PendingChange()}
+    set {_pendingChange = newValue}
+  }
+  /// Returns true if `pendingChange` has been explicitly set.
+  public var hasPendingChange: Bool {self._pendingChange != nil}
+  /// Clears the value of `pendingChange`. Subsequent reads from it will return its default value.
+  public mutating func clearPendingChange() {self._pendingChange = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _pendingChange: PendingChange? = nil
+}
+
 /// An attribute to declare.
 public nonisolated struct DeclareAttributeRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -1258,6 +1312,95 @@ nonisolated extension EraseCustomerResponse: SwiftProtobuf.Message, SwiftProtobu
   public static func ==(lhs: EraseCustomerResponse, rhs: EraseCustomerResponse) -> Bool {
     if lhs.sequence != rhs.sequence {return false}
     if lhs.left != rhs.left {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension EraseMembersRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".EraseMembersRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cohort_id\0\u{3}expected_members\0\u{1}limit\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.cohortID) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.expectedMembers) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.limit) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.cohortID.isEmpty {
+      try visitor.visitSingularStringField(value: self.cohortID, fieldNumber: 1)
+    }
+    if self.expectedMembers != 0 {
+      try visitor.visitSingularUInt64Field(value: self.expectedMembers, fieldNumber: 2)
+    }
+    if self.limit != 0 {
+      try visitor.visitSingularUInt64Field(value: self.limit, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: EraseMembersRequest, rhs: EraseMembersRequest) -> Bool {
+    if lhs.cohortID != rhs.cohortID {return false}
+    if lhs.expectedMembers != rhs.expectedMembers {return false}
+    if lhs.limit != rhs.limit {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension EraseMembersResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".EraseMembersResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}erased\0\u{3}already_gone\0\u{1}sequence\0\u{3}pending_change\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.erased) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.alreadyGone) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._pendingChange) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.erased != 0 {
+      try visitor.visitSingularUInt64Field(value: self.erased, fieldNumber: 1)
+    }
+    if self.alreadyGone != 0 {
+      try visitor.visitSingularUInt64Field(value: self.alreadyGone, fieldNumber: 2)
+    }
+    if self.sequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 3)
+    }
+    try { if let v = self._pendingChange {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: EraseMembersResponse, rhs: EraseMembersResponse) -> Bool {
+    if lhs.erased != rhs.erased {return false}
+    if lhs.alreadyGone != rhs.alreadyGone {return false}
+    if lhs.sequence != rhs.sequence {return false}
+    if lhs._pendingChange != rhs._pendingChange {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -24,6 +24,10 @@ public enum CustomerServiceMethods {
     public static let eraseCustomer = MethodDescriptor(
         service: service, method: "EraseCustomer", kind: .unary, isIdempotent: false)
 
+    /// `cohort.v1.CustomerService/EraseMembers`.
+    public static let eraseMembers = MethodDescriptor(
+        service: service, method: "EraseMembers", kind: .unary, isIdempotent: false)
+
     /// `cohort.v1.CustomerService/DeclareAttribute`.
     public static let declareAttribute = MethodDescriptor(
         service: service, method: "DeclareAttribute", kind: .unary, isIdempotent: true)
@@ -42,6 +46,7 @@ public enum CustomerServiceMethods {
         batchPutCustomers,
         getCustomer,
         eraseCustomer,
+        eraseMembers,
         declareAttribute,
         listAttributes,
         importCustomers,
@@ -64,6 +69,11 @@ public protocol CustomerServiceHandler: RegistrableService {
     /// Removes a customer with all attributes, overrides and memberships. A later put of the same id is a new
     /// customer. NOT_FOUND when there is none.
     func eraseCustomer(_ request: EraseCustomerRequest, _ call: ServerCall) async throws(RPCError) -> EraseCustomerResponse
+
+    /// Erases the customers that are IN a cohort at the moment it begins, each as EraseCustomer does, a few hundred at a
+    /// time between other writes. It goes on without its caller. A server that stops ends it; what is erased stays erased,
+    /// and the rest is not. Where the cohort requires approval it begins once it is approved.
+    func eraseMembers(_ request: EraseMembersRequest, _ call: ServerCall) async throws(RPCError) -> EraseMembersResponse
 
     /// Declares an attribute and its type, for good: an attribute is never undeclared or retyped. Declaring it
     /// again with the same type changes nothing.
@@ -90,6 +100,7 @@ extension CustomerServiceHandler {
         router.unary(CustomerServiceMethods.batchPutCustomers) { (request: BatchPutCustomersRequest, call) async throws(RPCError) in try await self.batchPutCustomers(request, call) }
         router.unary(CustomerServiceMethods.getCustomer) { (request: GetCustomerRequest, call) async throws(RPCError) in try await self.getCustomer(request, call) }
         router.unary(CustomerServiceMethods.eraseCustomer) { (request: EraseCustomerRequest, call) async throws(RPCError) in try await self.eraseCustomer(request, call) }
+        router.unary(CustomerServiceMethods.eraseMembers) { (request: EraseMembersRequest, call) async throws(RPCError) in try await self.eraseMembers(request, call) }
         router.unary(CustomerServiceMethods.declareAttribute) { (request: DeclareAttributeRequest, call) async throws(RPCError) in try await self.declareAttribute(request, call) }
         router.inline(CustomerServiceMethods.listAttributes) { (request: ListAttributesRequest, call) throws(RPCError) in try self.listAttributes(request, call) }
         router.bidirectional(CustomerServiceMethods.importCustomers) { (requests: RequestStream<ImportCustomersRequest>, responses: ResponseWriter<ImportCustomersResponse>, call) async throws(RPCError) in try await self.importCustomers(requests, responses, call) }
@@ -127,6 +138,13 @@ public struct CustomerServiceClient: Sendable {
     /// customer. NOT_FOUND when there is none.
     public func eraseCustomer(_ request: EraseCustomerRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> EraseCustomerResponse {
         try await transport.unary(CustomerServiceMethods.eraseCustomer, request, options)
+    }
+
+    /// Erases the customers that are IN a cohort at the moment it begins, each as EraseCustomer does, a few hundred at a
+    /// time between other writes. It goes on without its caller. A server that stops ends it; what is erased stays erased,
+    /// and the rest is not. Where the cohort requires approval it begins once it is approved.
+    public func eraseMembers(_ request: EraseMembersRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> EraseMembersResponse {
+        try await transport.unary(CustomerServiceMethods.eraseMembers, request, options)
     }
 
     /// Declares an attribute and its type, for good: an attribute is never undeclared or retyped. Declaring it

@@ -327,11 +327,50 @@ public nonisolated struct GetStatusResponse: @unchecked Sendable {
   /// Clears the value of `watches`. Subsequent reads from it will return its default value.
   public mutating func clearWatches() {_uniqueStorage()._watches = nil}
 
+  /// Changes that wait for approval.
+  public var approvals: ApprovalStatus {
+    get {_storage._approvals ?? ApprovalStatus()}
+    set {_uniqueStorage()._approvals = newValue}
+  }
+  /// Returns true if `approvals` has been explicitly set.
+  public var hasApprovals: Bool {_storage._approvals != nil}
+  /// Clears the value of `approvals`. Subsequent reads from it will return its default value.
+  public mutating func clearApprovals() {_uniqueStorage()._approvals = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// The changes that wait for approval.
+public nonisolated struct ApprovalStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// How many.
+  public var pending: UInt32 = 0
+
+  /// When the one was asked for that waits longest. Not set when none waits.
+  public var oldestAt: SwiftProtobuf.Google_Protobuf_Timestamp {
+    get {_oldestAt ?? SwiftProtobuf.Google_Protobuf_Timestamp()}
+    set {_oldestAt = newValue}
+  }
+  /// Returns true if `oldestAt` has been explicitly set.
+  public var hasOldestAt: Bool {self._oldestAt != nil}
+  /// Clears the value of `oldestAt`. Subsequent reads from it will return its default value.
+  public mutating func clearOldestAt() {self._oldestAt = nil}
+
+  /// Erasures of members that run.
+  public var erasuresRunning: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _oldestAt: SwiftProtobuf.Google_Protobuf_Timestamp? = nil
 }
 
 /// The membership of a version being built, for a publish or for a preview.
@@ -830,7 +869,7 @@ nonisolated extension CohortStatus: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0\u{1}builds\0\u{1}watches\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0\u{1}builds\0\u{1}watches\0\u{2}\u{13}approvals\0")
 
   fileprivate class _StorageClass {
     var _version: String = String()
@@ -854,6 +893,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     var _scrub: ScrubStatus? = nil
     var _builds: [BuildStatus] = []
     var _watches: WatchStatus? = nil
+    var _approvals: ApprovalStatus? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -885,6 +925,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       _scrub = source._scrub
       _builds = source._builds
       _watches = source._watches
+      _approvals = source._approvals
     }
   }
 
@@ -924,6 +965,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         case 19: try { try decoder.decodeSingularMessageField(value: &_storage._scrub) }()
         case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._builds) }()
         case 21: try { try decoder.decodeSingularMessageField(value: &_storage._watches) }()
+        case 40: try { try decoder.decodeSingularMessageField(value: &_storage._approvals) }()
         default: break
         }
       }
@@ -999,6 +1041,9 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._watches {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
       } }()
+      try { if let v = _storage._approvals {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 40)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1029,10 +1074,55 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._scrub != rhs_storage._scrub {return false}
         if _storage._builds != rhs_storage._builds {return false}
         if _storage._watches != rhs_storage._watches {return false}
+        if _storage._approvals != rhs_storage._approvals {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ApprovalStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ApprovalStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}pending\0\u{3}oldest_at\0\u{3}erasures_running\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.pending) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._oldestAt) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.erasuresRunning) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.pending != 0 {
+      try visitor.visitSingularUInt32Field(value: self.pending, fieldNumber: 1)
+    }
+    try { if let v = self._oldestAt {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    if self.erasuresRunning != 0 {
+      try visitor.visitSingularUInt32Field(value: self.erasuresRunning, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ApprovalStatus, rhs: ApprovalStatus) -> Bool {
+    if lhs.pending != rhs.pending {return false}
+    if lhs._oldestAt != rhs._oldestAt {return false}
+    if lhs.erasuresRunning != rhs.erasuresRunning {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -470,6 +470,17 @@ public nonisolated struct PublishVersionResponse: @unchecked Sendable {
     set {_uniqueStorage()._newlyUnknown = newValue}
   }
 
+  /// Set where the cohort requires approval: the version serves once this is approved. Then `sequence` is that of the
+  /// request, and the figures are 0.
+  public var pendingChange: PendingChange {
+    get {_storage._pendingChange ?? PendingChange()}
+    set {_uniqueStorage()._pendingChange = newValue}
+  }
+  /// Returns true if `pendingChange` has been explicitly set.
+  public var hasPendingChange: Bool {_storage._pendingChange != nil}
+  /// Clears the value of `pendingChange`. Subsequent reads from it will return its default value.
+  public mutating func clearPendingChange() {_uniqueStorage()._pendingChange = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -536,6 +547,17 @@ public nonisolated struct RevertCohortResponse: @unchecked Sendable {
     get {_storage._newlyUnknown}
     set {_uniqueStorage()._newlyUnknown = newValue}
   }
+
+  /// Set where the cohort requires approval: the version is drafted, and serves once this is approved. Then `sequence` is that of the
+  /// request, and the figures are 0.
+  public var pendingChange: PendingChange {
+    get {_storage._pendingChange ?? PendingChange()}
+    set {_uniqueStorage()._pendingChange = newValue}
+  }
+  /// Returns true if `pendingChange` has been explicitly set.
+  public var hasPendingChange: Bool {_storage._pendingChange != nil}
+  /// Clears the value of `pendingChange`. Subsequent reads from it will return its default value.
+  public mutating func clearPendingChange() {_uniqueStorage()._pendingChange = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1158,7 +1180,7 @@ nonisolated extension PublishVersionRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension PublishVersionResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PublishVersionResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0\u{1}entered\0\u{1}left\0\u{3}newly_unknown\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0\u{1}entered\0\u{1}left\0\u{3}newly_unknown\0\u{3}pending_change\0")
 
   fileprivate class _StorageClass {
     var _cohort: Cohort? = nil
@@ -1166,6 +1188,7 @@ nonisolated extension PublishVersionResponse: SwiftProtobuf.Message, SwiftProtob
     var _entered: UInt64 = 0
     var _left: UInt64 = 0
     var _newlyUnknown: UInt64 = 0
+    var _pendingChange: PendingChange? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1181,6 +1204,7 @@ nonisolated extension PublishVersionResponse: SwiftProtobuf.Message, SwiftProtob
       _entered = source._entered
       _left = source._left
       _newlyUnknown = source._newlyUnknown
+      _pendingChange = source._pendingChange
     }
   }
 
@@ -1204,6 +1228,7 @@ nonisolated extension PublishVersionResponse: SwiftProtobuf.Message, SwiftProtob
         case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._entered) }()
         case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._left) }()
         case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._newlyUnknown) }()
+        case 6: try { try decoder.decodeSingularMessageField(value: &_storage._pendingChange) }()
         default: break
         }
       }
@@ -1231,6 +1256,9 @@ nonisolated extension PublishVersionResponse: SwiftProtobuf.Message, SwiftProtob
       if _storage._newlyUnknown != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._newlyUnknown, fieldNumber: 5)
       }
+      try { if let v = _storage._pendingChange {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1245,6 +1273,7 @@ nonisolated extension PublishVersionResponse: SwiftProtobuf.Message, SwiftProtob
         if _storage._entered != rhs_storage._entered {return false}
         if _storage._left != rhs_storage._left {return false}
         if _storage._newlyUnknown != rhs_storage._newlyUnknown {return false}
+        if _storage._pendingChange != rhs_storage._pendingChange {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -1296,7 +1325,7 @@ nonisolated extension RevertCohortRequest: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension RevertCohortResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RevertCohortResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0\u{1}entered\0\u{1}left\0\u{3}newly_unknown\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cohort\0\u{1}sequence\0\u{1}entered\0\u{1}left\0\u{3}newly_unknown\0\u{3}pending_change\0")
 
   fileprivate class _StorageClass {
     var _cohort: Cohort? = nil
@@ -1304,6 +1333,7 @@ nonisolated extension RevertCohortResponse: SwiftProtobuf.Message, SwiftProtobuf
     var _entered: UInt64 = 0
     var _left: UInt64 = 0
     var _newlyUnknown: UInt64 = 0
+    var _pendingChange: PendingChange? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1319,6 +1349,7 @@ nonisolated extension RevertCohortResponse: SwiftProtobuf.Message, SwiftProtobuf
       _entered = source._entered
       _left = source._left
       _newlyUnknown = source._newlyUnknown
+      _pendingChange = source._pendingChange
     }
   }
 
@@ -1342,6 +1373,7 @@ nonisolated extension RevertCohortResponse: SwiftProtobuf.Message, SwiftProtobuf
         case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._entered) }()
         case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._left) }()
         case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._newlyUnknown) }()
+        case 6: try { try decoder.decodeSingularMessageField(value: &_storage._pendingChange) }()
         default: break
         }
       }
@@ -1369,6 +1401,9 @@ nonisolated extension RevertCohortResponse: SwiftProtobuf.Message, SwiftProtobuf
       if _storage._newlyUnknown != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._newlyUnknown, fieldNumber: 5)
       }
+      try { if let v = _storage._pendingChange {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1383,6 +1418,7 @@ nonisolated extension RevertCohortResponse: SwiftProtobuf.Message, SwiftProtobuf
         if _storage._entered != rhs_storage._entered {return false}
         if _storage._left != rhs_storage._left {return false}
         if _storage._newlyUnknown != rhs_storage._newlyUnknown {return false}
+        if _storage._pendingChange != rhs_storage._pendingChange {return false}
         return true
       }
       if !storagesAreEqual {return false}

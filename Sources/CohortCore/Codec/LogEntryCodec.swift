@@ -14,6 +14,9 @@ extension LogEntry {
         case cohortAnnounced = 40
         /// As `ruleUpdated`, with note and origin.
         case ruleUpdatedWithNote, versionDrafted, versionDiscarded, versionPublished
+        /// As `cohortCreated` or `cohortAnnounced`, of a cohort whose changes need approval.
+        case cohortCreatedForApproval = 50
+        case approvalRequired, changeRequest
     }
 
     package func encode(to writer: inout ByteWriter) {
@@ -90,7 +93,12 @@ extension LogEntry {
             writer.varint(ordinal)
             writer.byte(isNew ? 1 : 0)
         case .cohortCreated(let cohort):
-            writer.byte((cohort.state == .building ? Kind.cohortAnnounced : Kind.cohortCreated).rawValue)
+            if cohort.approvalRequired {
+                writer.byte(Kind.cohortCreatedForApproval.rawValue)
+                writer.byte(cohort.state == .building ? 1 : 0)
+            } else {
+                writer.byte((cohort.state == .building ? Kind.cohortAnnounced : Kind.cohortCreated).rawValue)
+            }
             writer.varint(cohort.number)
             writer.string(cohort.id)
             writer.byte(cohort.kind.rawValue)
@@ -115,6 +123,13 @@ extension LogEntry {
         case .cohortArchived(let cohort):
             writer.byte(Kind.cohortArchived.rawValue)
             writer.varint(cohort)
+        case .approvalRequired(let cohort, let isRequired):
+            writer.byte(Kind.approvalRequired.rawValue)
+            writer.varint(cohort)
+            writer.byte(isRequired ? 1 : 0)
+        case .changeRequest(let request):
+            writer.byte(Kind.changeRequest.rawValue)
+            request.encode(to: &writer)
         case .assignmentsChanged(let assignments):
             writer.byte(Kind.assignmentsChanged.rawValue)
             writer.count(assignments.count)
@@ -159,6 +174,11 @@ extension LogEntry {
             return .cohortCreated(try decodeCohort(&reader, .active))
         case .cohortAnnounced:
             return .cohortCreated(try decodeCohort(&reader, .building))
+        case .cohortCreatedForApproval:
+            let isBuilding = try reader.byte() == 1
+            var cohort = try decodeCohort(&reader, isBuilding ? .building : .active)
+            cohort.approvalRequired = true
+            return .cohortCreated(cohort)
         case .ruleUpdated:
             return .ruleUpdated(try RuleUpdate(decoding: &reader, plain: true))
         case .ruleUpdatedWithNote:
@@ -171,6 +191,10 @@ extension LogEntry {
             return .versionPublished(cohort: try reader.varint32(), version: try reader.varint32())
         case .cohortArchived:
             return .cohortArchived(try reader.varint32())
+        case .approvalRequired:
+            return .approvalRequired(cohort: try reader.varint32(), try reader.byte() == 1)
+        case .changeRequest:
+            return .changeRequest(try ChangeRequest(decoding: &reader))
         case .assignmentsChanged:
             return .assignmentsChanged(try decodeAssignments(&reader))
         case .assignmentsStaged:

@@ -122,6 +122,8 @@ package struct EngineStatus: Sendable, Hashable {
     package var builds: [BuildView]
     /// The watches that run.
     package var watches: WatchStatus
+    /// The changes that wait for approval.
+    package var approvals: ApprovalStatus
     /// What is wrong, fit for an operator; empty if nothing.
     package var problem: String
 }

@@ -8,6 +8,8 @@ package struct CohortRecord: Sendable, Hashable {
     package var state: CohortLifecycle
     package var createdAt: Timestamp
     package var updatedAt: Timestamp
+    /// Whether another principal has to approve what changes it for everyone.
+    package var approvalRequired: Bool
     /// In order of number, from 1 on without a gap.
     package private(set) var versions: [CohortVersion]
     /// The number of the version that serves; 0 before the first one does.
@@ -22,6 +24,7 @@ package struct CohortRecord: Sendable, Hashable {
         state: CohortLifecycle,
         createdAt: Timestamp,
         updatedAt: Timestamp,
+        approvalRequired: Bool = false,
         versions: [CohortVersion]
     ) {
         self.number = number
@@ -32,6 +35,7 @@ package struct CohortRecord: Sendable, Hashable {
         self.state = state
         self.createdAt = createdAt
         self.updatedAt = updatedAt
+        self.approvalRequired = approvalRequired
         self.versions = versions
         serving = Self.serving(versions)
     }

@@ -65,19 +65,23 @@ package struct CohortDefinition: Sendable {
     package var rule: String?
     package var failPolicy: FailPolicy
     package var description: String
+    /// Whether another principal has to approve its later changes.
+    package var approvalRequired: Bool
 
     package init(
         id: String,
         kind: CohortKind,
         rule: String?,
         failPolicy: FailPolicy = .unknown,
-        description: String = ""
+        description: String = "",
+        approvalRequired: Bool = false
     ) {
         self.id = id
         self.kind = kind
         self.rule = rule
         self.failPolicy = failPolicy
         self.description = description
+        self.approvalRequired = approvalRequired
     }
 }
 
@@ -100,6 +104,8 @@ package struct CohortView: Sendable, Hashable {
     package var includeCount: UInt64
     package var excludeCount: UInt64
     package var description: String
+    /// Whether another principal has to approve a publish, an archive and an erasure of all members.
+    package var approvalRequired: Bool
 }
 
 /// Declared attributes (in slot order) and cohorts (in order of creation, archived ones included).

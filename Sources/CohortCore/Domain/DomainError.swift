@@ -31,6 +31,8 @@ package enum DomainError: Error, Sendable, Hashable {
     case alreadyExists(resourceType: String, name: String, message: String)
     /// The request is fine but the state forbids it. `code` is a stable UPPER_SNAKE_CASE reason.
     case failedPrecondition(code: String, message: String)
+    /// The caller may not do this. `code` is a stable UPPER_SNAKE_CASE reason.
+    case permissionDenied(code: String, message: String)
     /// `limit` names the configured limit that was reached.
     case resourceExhausted(limit: String, message: String, retryAfter: Duration?)
     /// `reason` is a stable UPPER_SNAKE_CASE word: see the constants of `UnavailableReason`.

@@ -162,12 +162,14 @@ struct CatalogState: Sendable {
     private(set) var slots: [String: Int] = [:]
     private(set) var cohorts: [CohortRecord] = []
     private(set) var numbers: [String: CohortNumber] = [:]
+    var requests = ChangeRequests()
 
     init() {}
 
     init(_ stored: StoredCatalog) {
         for attribute in stored.attributes { declare(attribute) }
         for cohort in stored.cohorts { set(cohort) }
+        requests = ChangeRequests(stored.requests)
     }
 
     mutating func declare(_ attribute: AttributeDeclaration) {

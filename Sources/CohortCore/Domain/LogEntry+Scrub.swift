@@ -19,7 +19,8 @@ extension LogEntry {
                 concerned = true
             }
         case .attributeDeclared, .customerErased, .customerPutScrubbed, .cohortCreated, .ruleUpdated, .versionDrafted,
-            .versionDiscarded, .versionPublished, .cohortArchived, .assignmentsStaged:
+            .versionDiscarded, .versionPublished, .cohortArchived, .assignmentsStaged, .approvalRequired,
+            .changeRequest:
             break
         }
         result.transitions.removeAll { ordinals.contains($0.ordinal) }

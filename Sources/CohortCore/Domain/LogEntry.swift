@@ -25,6 +25,10 @@ package struct LogEntry: Sendable, Hashable {
         case versionDiscarded(cohort: CohortNumber, version: UInt32)
         case versionPublished(cohort: CohortNumber, version: UInt32)
         case cohortArchived(CohortNumber)
+        /// Whether changes of the cohort need approval from now on.
+        case approvalRequired(cohort: CohortNumber, Bool)
+        /// A change that needs approval, as it is from now on: asked for, decided, or further on.
+        case changeRequest(ChangeRequest)
         /// Overrides or list members, made and taken back.
         case assignmentsChanged([Assignment])
         /// The same where they are many: staged in the store before the entry.

@@ -1,5 +1,8 @@
 /// Who writes, and through which method; kept in the log with every change.
 package struct WriteContext: Sendable, Hashable {
+    /// The principal of every caller that is not known by name.
+    package static let anonymous = "anonymous"
+
     /// The authenticated caller, at most 256 bytes are kept.
     package var principal: String
     /// The full method name, at most 256 bytes are kept.
@@ -95,6 +98,8 @@ package struct CohortChangeResult: Sendable, Hashable {
     package var left: UInt64
     /// How many customers became UNKNOWN.
     package var newlyUnknown: UInt64
+    /// Set where the change waits for approval; then nothing else changed but, maybe, a version that was drafted.
+    package var pending: ChangeRequestView?
 }
 
 /// The answer to a change of a static list.

@@ -73,8 +73,9 @@ final class BuildProgress: Sendable {
 final class BuildQueue: Sendable {
     struct Job: Sendable {
         var progress: BuildProgress
-        /// Called once, on the builds' thread; with `false` where the engine is stopping, to refuse.
-        var run: @Sendable (_ goesOn: Bool) -> Void
+        /// Called once, on the builds' thread; with `false` where the engine is stopping, to refuse. What it returns answers
+        /// the caller, who must not find the job still running.
+        var run: @Sendable (_ goesOn: Bool) -> @Sendable () -> Void
     }
 
     private struct State {
@@ -125,8 +126,9 @@ final class BuildQueue: Sendable {
     /// Runs what comes until it is closed, and refuses what is left.
     func run() {
         while let (job, goesOn) = take() {
-            job.run(goesOn)
+            let answer = job.run(goesOn)
             state.update { state in state.views.removeAll { $0 === job.progress } }
+            answer()
         }
     }
 

@@ -57,6 +57,14 @@ extension Committer {
             cohort.state = .archived
             cohort.updatedAt = entry.time
             replace(cohort, &changes)
+        case .approvalRequired(let number, let isRequired):
+            var cohort = catalog.cohorts[Int(number)]
+            cohort.approvalRequired = isRequired
+            keep(cohort, &changes)
+        case .changeRequest(let request):
+            let dropped = catalog.requests.keep(request)
+            changes.requests.append((request.number, request))
+            changes.requests += dropped.map { ($0, nil) }
         case .assignmentsChanged(let assignments):
             changes.assignments.add(assignments)
             for number in Set(assignments.map(\.cohort)).sorted() { touch(number, entry, &changes) }

@@ -81,16 +81,21 @@ extension Committer {
             state: state,
             createdAt: .epoch,
             updatedAt: .epoch,
+            approvalRequired: definition.approvalRequired,
             versions: [
                 CohortVersion(number: 1, rule: definition.kind == .rule ? definition.rule : nil, created: change)
             ]
         )
     }
 
-    func archive(cohort id: String, _ context: WriteContext) throws(DomainError) -> CohortChangeResult {
-        let cohort = try catalog.cohort(id)
+    /// - Parameter approved: the request that it grants.
+    func archive(
+        _ cohort: CohortRecord,
+        approved: ChangeRequest? = nil,
+        _ context: WriteContext
+    ) throws(DomainError) -> CohortChangeResult {
         try checkUnused(cohort)
-        return try commit(.cohortArchived(cohort.number), [leaving(cohort, .cohort)], context)
+        return try commit(.cohortArchived(cohort.number), [leaving(cohort, .cohort)], approved: approved, context)
     }
 
     // MARK: The common part
@@ -119,10 +124,12 @@ extension Committer {
     /// - Parameters:
     ///   - memberships: the cohort's own, first, and those of the cohorts that depend on it.
     ///   - assignments: what the change refers to where it is `.assignmentsStaged`.
+    ///   - approved: the request that the change grants, as it is then; kept by an entry behind that of the change.
     func commit(
         _ change: LogEntry.Change,
         _ memberships: [BulkChange],
         assignments: AssignmentChange? = nil,
+        approved: ChangeRequest? = nil,
         _ context: WriteContext
     ) throws(DomainError) -> CohortChangeResult {
         let own = memberships[0]
@@ -148,10 +155,12 @@ extension Committer {
             throw answer(to: error)
         }
         let left = leaving(own)
-        try persist([row(entry)])
+        let entries = [entry] + (approved.map { [self.entry(.changeRequest($0), context, behind: entry)] } ?? [])
+        try persist(entries.map { row($0) })
         let bulks = isBulk ? moving : []
-        var changes = changes(for: entry)
+        var changes = changes(for: entries[entries.count - 1])
         apply(entry, &changes, bulks: bulks, assignments: assignments)
+        for entry in entries.dropFirst() { apply(entry, &changes) }
         for (ordinal, var customer) in loaded {
             changes.closed += customer.closed
             for transition in entry.transitions where transition.ordinal == ordinal {
@@ -163,10 +172,10 @@ extension Committer {
             changes.customers.append((ordinal, .update(record: customer.record.encoded())))
         }
         publishCatalog()
-        publish([entry], changes, bulks: bulks, assignments: assignments)
+        publish(entries, changes, bulks: bulks, assignments: assignments)
         return CohortChangeResult(
             cohort: shared.view(of: catalog.cohorts[Int(own.cohort)]),
-            sequence: sequence,
+            sequence: entry.sequence,
             changed: true,
             entered: own.toIn.count,
             left: left,
@@ -174,10 +183,11 @@ extension Committer {
         )
     }
 
-    func entry(_ change: LogEntry.Change, _ context: WriteContext) -> LogEntry {
+    /// - Parameter previous: the entry before it, if that is not committed yet.
+    func entry(_ change: LogEntry.Change, _ context: WriteContext, behind previous: LogEntry? = nil) -> LogEntry {
         LogEntry(
-            sequence: sequence + 1,
-            time: commitTime(),
+            sequence: (previous?.sequence ?? sequence) + 1,
+            time: previous?.time ?? commitTime(),
             principal: context.principal,
             method: context.method,
             change: change
@@ -194,12 +204,19 @@ extension Committer {
 
     /// Commits a change that moves no memberships.
     func commit(_ change: LogEntry.Change, _ context: WriteContext) throws(DomainError) {
-        let entry = entry(change, context)
-        try persist([row(entry)])
-        var changes = changes(for: entry)
-        apply(entry, &changes)
+        try commit([change], context)
+    }
+
+    /// Commits changes that move no memberships, all or none, each as an entry of its own.
+    func commit(_ changes: [LogEntry.Change], _ context: WriteContext) throws(DomainError) {
+        var entries: [LogEntry] = []
+        for change in changes { entries.append(entry(change, context, behind: entries.last)) }
+        guard let last = entries.last else { return }
+        try persist(entries.map { row($0) })
+        var changed = self.changes(for: last)
+        for entry in entries { apply(entry, &changed) }
         publishCatalog()
-        publish([entry], changes)
+        publish(entries, changed)
     }
 
     func unchanged(_ cohort: CohortRecord) -> CohortChangeResult {
@@ -301,7 +318,8 @@ extension EngineShared {
             unknown: counts.unknown,
             includeCount: counts.include,
             excludeCount: counts.exclude,
-            description: cohort.description
+            description: cohort.description,
+            approvalRequired: cohort.approvalRequired
         )
     }
 }

@@ -57,7 +57,7 @@ private struct RowGroup {
                 let id: [UInt8]
                 switch row {
                 case .put(let put): id = put.id
-                case .erase(let erased): id = erased
+                case .erase(let erased, _): id = erased
                 case .rejected: continue
                 }
                 if let ordinal = committer.ordinal(of: id) { known.insert(ordinal) }
@@ -76,7 +76,7 @@ private struct RowGroup {
     mutating func process(_ row: RowOperation, _ context: WriteContext) -> Result<PutResult, DomainError> {
         switch row {
         case .put(let put): self.put(put, context)
-        case .erase(let id): erase(id, context)
+        case .erase(let id, let ordinal): erase(id, only: ordinal, context)
         case .rejected(let error): .failure(error)
         }
     }
@@ -234,8 +234,13 @@ private struct RowGroup {
 
     // MARK: Erase
 
-    private mutating func erase(_ id: [UInt8], _ context: WriteContext) -> Result<PutResult, DomainError> {
-        guard let ordinal = ordinal(of: id), var record = working[ordinal]?.record else {
+    private mutating func erase(
+        _ id: [UInt8],
+        only meant: Ordinal?,
+        _ context: WriteContext
+    ) -> Result<PutResult, DomainError> {
+        guard let ordinal = ordinal(of: id), meant == nil || meant == ordinal, var record = working[ordinal]?.record
+        else {
             return .failure(
                 .notFound(resourceType: "customer", name: String(decoding: id, as: UTF8.self), suggestion: nil)
             )

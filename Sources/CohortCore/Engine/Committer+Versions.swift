@@ -9,15 +9,7 @@ extension Committer {
         let cohort = try catalog.cohort(id)
         try cohort.requireRule()
         try check(note: note)
-        let drafts = cohort.versions.count { $0.published == nil && !$0.isDiscarded }
-        guard drafts < configuration.maximumDrafts else {
-            throw .resourceExhausted(
-                limit: "maximum_drafts",
-                message: "\(id) has \(drafts) drafts, the most that it may. Publish or discard some.",
-                retryAfter: nil
-            )
-        }
-        try checkRoom(for: cohort)
+        try checkRoom(forDraftOf: cohort)
         _ = try compile(rule, cohort.nextVersion, of: cohort)
         let update = RuleUpdate(cohort: cohort.number, version: cohort.nextVersion, rule: rule, note: note)
         try commit(.versionDrafted(update), context)
@@ -130,14 +122,18 @@ extension Committer {
 
     // MARK: Switches
 
+    /// - Parameter approved: the request that it grants.
     func publish(
         version: UInt32,
         _ built: BuiltMembership,
+        approved: ChangeRequest? = nil,
         _ context: WriteContext
     ) throws(DomainError) -> CohortChangeResult {
-        try commit(
+        if approved == nil { try checkWaived(built.rule.cohort) }
+        return try commit(
             .versionPublished(cohort: built.rule.cohort, version: version),
             bulkChanges(built.derivation, built.moves),
+            approved: approved,
             context
         )
     }
@@ -150,6 +146,7 @@ extension Committer {
         _ built: BuiltMembership,
         _ context: WriteContext
     ) throws(DomainError) -> CohortChangeResult {
+        try checkWaived(built.rule.cohort)
         let version = catalog.cohorts[Int(built.rule.cohort)].nextVersion
         let update = RuleUpdate(
             cohort: built.rule.cohort,
@@ -167,11 +164,34 @@ extension Committer {
 
     // MARK: Checks
 
-    private func check(note: String) throws(DomainError) {
+    func check(note: String) throws(DomainError) {
         let limit = configuration.maximumDescriptionBytes
         guard note.utf8.count <= limit else {
             throw .invalid("note", "has \(note.utf8.count) bytes; at most \(limit) are allowed")
         }
+    }
+
+    /// Approval may have come to be required while a membership was built. A first version needs none.
+    private func checkWaived(_ number: CohortNumber) throws(DomainError) {
+        let cohort = catalog.cohorts[Int(number)]
+        guard !cohort.approvalRequired || cohort.state == .building else {
+            throw .failedPrecondition(
+                code: "APPROVAL_REQUIRED",
+                message: "\(cohort.id) requires approval since a moment ago; nothing was changed. Ask again."
+            )
+        }
+    }
+
+    func checkRoom(forDraftOf cohort: CohortRecord) throws(DomainError) {
+        let drafts = cohort.versions.count { $0.published == nil && !$0.isDiscarded }
+        guard drafts < configuration.maximumDrafts else {
+            throw .resourceExhausted(
+                limit: "maximum_drafts",
+                message: "\(cohort.id) has \(drafts) drafts, the most that it may. Publish or discard some.",
+                retryAfter: nil
+            )
+        }
+        try checkRoom(for: cohort)
     }
 
     private func checkRoom(for cohort: CohortRecord) throws(DomainError) {

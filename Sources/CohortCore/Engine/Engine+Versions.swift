@@ -36,7 +36,10 @@ extension Engine {
             builder throws(DomainError) in
             try builder.run(
                 plan: { committer throws(DomainError) in
-                    try committer.planUpdate(cohort: cohort, rule: rule, note: note)
+                    let plan = try committer.planUpdate(cohort: cohort, rule: rule, note: note)
+                    guard case .build = plan else { return plan }
+                    let asked = try committer.request(updating: cohort, rule: rule, note: note, context)
+                    return asked.map { .answer($0) } ?? plan
                 },
                 finish: { committer, built throws(DomainError) in
                     try committer.update(rule: rule, note: note, built, context)
@@ -72,7 +75,8 @@ extension Engine {
         }
     }
 
-    /// Has a draft serve: its membership and those of the cohorts that depend on it switch at one sequence.
+    /// Has a draft serve: its membership and those of the cohorts that depend on it switch at one sequence. Where the
+    /// cohort requires approval, it is asked for instead, here and in the other changes that need it.
     package func publish(
         cohort: String,
         version: UInt32,
@@ -82,7 +86,9 @@ extension Engine {
         return try await build(BuildProgress(cohort: cohort, version: version)) { builder throws(DomainError) in
             try builder.run(
                 plan: { committer throws(DomainError) in
-                    .build(try committer.planPublish(cohort: cohort, version: version))
+                    let rule = try committer.planPublish(cohort: cohort, version: version)
+                    let asked = try committer.request(publishing: version, of: cohort, context)
+                    return asked.map { .answer($0) } ?? .build(rule)
                 },
                 finish: { committer, built throws(DomainError) in
                     try committer.publish(version: version, built, context)
@@ -109,7 +115,14 @@ extension Engine {
                 plan: { committer throws(DomainError) in
                     let plan = try committer.planRevert(cohort: cohort, version: version, note: note)
                     source.withLock { $0 = plan.source }
-                    return .build(plan.rule)
+                    let asked = try committer.request(
+                        updating: cohort,
+                        rule: plan.source.rule ?? "",
+                        note: note,
+                        revertsTo: plan.source.number,
+                        context
+                    )
+                    return asked.map { .answer($0) } ?? .build(plan.rule)
                 },
                 finish: { committer, built throws(DomainError) in
                     let source = source.withLock { $0 }
@@ -157,7 +170,9 @@ extension Engine {
         return try await build(BuildProgress(cohort: cohort, version: 0)) { builder throws(DomainError) in
             try builder.run(
                 plan: { committer throws(DomainError) in
-                    .answer(try committer.archive(cohort: cohort, context))
+                    let found = try committer.catalog.cohort(cohort)
+                    if let asked = try committer.request(archiving: found, context) { return .answer(asked) }
+                    return .answer(try committer.archive(found, context))
                 },
                 finish: { _, _ throws(DomainError) in throw .internal(message: "nothing was built") }
             )
@@ -179,7 +194,7 @@ extension Engine {
         return catalog.numbers[cohort].map { catalog.cohorts[Int($0)].nextVersion } ?? 1
     }
 
-    private func build<Answer: Sendable>(
+    func build<Answer: Sendable>(
         _ progress: BuildProgress,
         _ body: @escaping @Sendable (VersionBuilder) throws(DomainError) -> Answer
     ) async throws(DomainError) -> Answer {
@@ -206,10 +221,14 @@ extension EngineShared {
         completion: @escaping @Sendable (Result<Answer, DomainError>) -> Void
     ) {
         let job = BuildQueue.Job(progress: progress) { [self] goesOn in
-            guard goesOn else { return completion(.failure(BuildQueue.stopping(configuration.retryAfter))) }
-            completion(
-                Result { () throws(DomainError) in try body(VersionBuilder(shared: self, progress: progress)) }
-            )
+            guard goesOn else {
+                let refusal = BuildQueue.stopping(configuration.retryAfter)
+                return { completion(.failure(refusal)) }
+            }
+            let result = Result { () throws(DomainError) in
+                try body(VersionBuilder(shared: self, progress: progress))
+            }
+            return { completion(result) }
         }
         if let refusal = builds.submit(job) { completion(.failure(refusal)) }
     }

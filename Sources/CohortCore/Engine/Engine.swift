@@ -11,6 +11,7 @@ package final class Engine: Sendable {
         var readers: WorkerPool?
         var builds: Worker?
         var scanners: WorkerPool?
+        var erasers: WorkerPool?
         var upkeep: Worker?
         var started = false
         var stopping = false
@@ -73,6 +74,8 @@ package final class Engine: Sendable {
             $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
             let scans = shared.configuration.maximumHistoryScans
             $0.scanners = WorkerPool(threads: scans, capacity: scans)
+            let erasures = shared.configuration.maximumMemberErasures
+            $0.erasers = WorkerPool(threads: erasures, capacity: erasures)
             $0.committer = Worker(name: "cohort-commit") { committer.run() }
             let builds = shared.builds
             $0.builds = Worker(name: "cohort-builds") { builds.run() }
@@ -142,6 +145,7 @@ package final class Engine: Sendable {
         shared.waiters.close()
         running.readers?.stop()
         running.scanners?.stop()
+        running.erasers?.stop()
         shared.store.close()
         shared.state = .stopped
     }
@@ -163,6 +167,7 @@ package final class Engine: Sendable {
             upkeep: figures.upkeep,
             builds: shared.builds.views,
             watches: shared.watches.status(latest: shared.watchWaiters.current),
+            approvals: shared.approvals,
             problem: figures.problem
         )
     }
@@ -201,6 +206,16 @@ package final class Engine: Sendable {
             try shared.requireReadable(); throw .internal(message: "no threads")
         }
         return try await readers.run(body)
+    }
+
+    /// Runs an erasure of members on a thread kept for such.
+    func onEraserThread<R: Sendable>(
+        _ body: @escaping @Sendable () -> Result<R, DomainError>
+    ) async throws(DomainError) -> R {
+        guard let erasers = threads.withLock({ $0.erasers }) else {
+            try shared.requireReadable(); throw .internal(message: "no threads")
+        }
+        return try await erasers.run(body)
     }
 
     /// Runs a long read of the whole store on a thread kept for such.

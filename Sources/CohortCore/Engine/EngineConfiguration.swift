@@ -49,6 +49,14 @@ package struct EngineConfiguration: Sendable {
     package var maximumVersions = 10_000
     /// Drafts of one cohort that were neither published nor discarded.
     package var maximumDrafts = 100
+    /// Changes that wait for approval, of all cohorts.
+    package var maximumPendingChanges = 1_000
+    /// Seconds after which a change that waits for approval expires; `nil` for never.
+    package var approvalExpiry: Int64? = 7 * 86_400
+    /// Erasures of members that run at once.
+    package var maximumMemberErasures = 1
+    /// Members erased by one write: other writes wait no longer than for one.
+    package var memberErasureRows = 500
     /// Customers in each sample of a preview.
     package var maximumPreviewSample = 100
     /// What a refused writer is told to wait.

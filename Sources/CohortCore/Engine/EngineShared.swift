@@ -55,6 +55,7 @@ final class EngineShared: Sendable {
     let uploads = Atomic<Int>(0)
     /// Scans for members at a past point that run.
     let historyScans = Atomic<Int>(0)
+    let memberErasures = MemberErasures()
     let published = Mutex(Published())
     let figures = Mutex(Figures())
     private let stateValue = Atomic<UInt8>(EngineState.loading.rawValue)

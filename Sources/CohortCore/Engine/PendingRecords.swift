@@ -16,6 +16,8 @@ struct PendingChanges {
     var closed: [ClosedInterval] = []
     var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)] = []
     var erasures: [Erasure] = []
+    /// `nil` for those that are no longer kept.
+    var requests: [(number: UInt64, request: ChangeRequest?)] = []
 }
 
 /// Committed changes that the tables do not hold yet: one generation that grows, one that is being written.
@@ -35,6 +37,7 @@ final class PendingRecords: Sendable {
         var closed: [ClosedInterval] = []
         var bulks: [(stage: UInt64, sequence: UInt64, time: Timestamp)] = []
         var erasures: [Erasure] = []
+        var requests: [UInt64: ChangeRequest?] = [:]
         var sequence: UInt64 = 0
         var time = Timestamp.epoch
         var nextOrdinal: Ordinal = 0
@@ -192,6 +195,7 @@ extension PendingRecords.Generation {
         closed += changes.closed
         bulks += changes.bulks
         erasures += changes.erasures
+        for (number, request) in changes.requests { requests.updateValue(request, forKey: number) }
         bytes += changes.closed.count * MemoryLayout<ClosedInterval>.stride
         sequence = changes.sequence
         time = changes.time
@@ -219,7 +223,8 @@ extension PendingRecords.Generation {
             closed: closed,
             bulks: bulks,
             foldedThrough: nil,
-            erasures: erasures
+            erasures: erasures,
+            requests: requests.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         )
     }
 }

@@ -17,7 +17,8 @@ struct RowsRequest: Sendable {
 /// One validated row.
 enum RowOperation: Sendable {
     case put(ResolvedPut)
-    case erase([UInt8])
+    /// - Parameter only: the ordinal of the customer who is meant, and not one of the same id who came later.
+    case erase([UInt8], only: Ordinal? = nil)
     /// Refused before it came this far; keeps its place among the results.
     case rejected(DomainError)
 }

@@ -1,12 +1,13 @@
 import Synchronization
 
-/// Background work beside the committer: the drift walk, retention of log and history, and scrubbing after erasures.
+/// Background work beside the committer: the drift walk, retention of log and history, and scrubbing after erasures, and
+/// requests that expire.
 ///
 /// All of it goes in steps of a few milliseconds, one after the other on one thread, and what is due is decided by the
 /// engine's clock alone.
 final class Upkeep: Sendable {
     private enum Pass: CaseIterable {
-        case drift, log, history, scrub, builds
+        case drift, log, history, scrub, builds, approvals
     }
 
     private struct Passes {
@@ -26,6 +27,7 @@ final class Upkeep: Sendable {
             case .history: try history.step(shared, now)
             case .scrub: try scrub.step(shared, now)
             case .builds: resumeBuilds(shared, now)
+            case .approvals: shared.closeExpiredRequests(now)
             }
         }
 

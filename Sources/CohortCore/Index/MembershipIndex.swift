@@ -281,7 +281,8 @@ extension MembershipIndex {
     /// Applies one entry. Readers must be out; the entry's bulk changes, and the assignments it refers to, have been prepared.
     func apply(_ entry: LogEntry, bulks: [PreparedBulk], assignments prepared: PreparedAssignments? = nil) {
         switch entry.change {
-        case .attributeDeclared, .customerPutScrubbed, .versionDrafted, .versionDiscarded:
+        case .attributeDeclared, .customerPutScrubbed, .versionDrafted, .versionDiscarded, .approvalRequired,
+            .changeRequest:
             break
         case .customerPut(let put):
             if let id = put.newID {

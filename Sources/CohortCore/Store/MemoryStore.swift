@@ -16,6 +16,8 @@ package final class MemoryStore: Store {
         var staged: [UInt64: BulkChange] = [:]
         var bulks: [AppliedBulk] = []
         var stagedAssignments: [UInt64: AssignmentChange] = [:]
+        /// By number.
+        var requests: [UInt64: ChangeRequest] = [:]
         /// By sequence.
         var erasures: [UInt64: Erasure] = [:]
         /// The applied sequence that upkeep may rely on.
@@ -52,7 +54,8 @@ package final class MemoryStore: Store {
             StoredCatalog(
                 attributes: $0.attributes,
                 cohorts: $0.cohorts.values.sorted { $0.number < $1.number },
-                bulks: $0.bulks
+                bulks: $0.bulks,
+                requests: Array($0.requests.values)
             )
         }
     }
@@ -156,6 +159,7 @@ package final class MemoryStore: Store {
                 guard let change = state.staged[stage] else { continue }
                 state.bulks.append(AppliedBulk(sequence: sequence, time: time, change: change))
             }
+            for (number, request) in batch.requests { state.requests[number] = request }
             for erasure in batch.erasures { state.erasures[erasure.sequence] = erasure }
             if let folded = batch.foldedThrough { state.bulks.removeAll { $0.sequence <= folded } }
             state.applied = batch.appliedSequence

@@ -157,11 +157,19 @@ package struct StoredCatalog: Sendable {
     package var cohorts: [CohortRecord]
     /// Applied bulk changes that some record may not have taken in yet, in order of sequence.
     package var bulks: [AppliedBulk]
+    /// Changes that need approval, in any order.
+    package var requests: [ChangeRequest]
 
-    package init(attributes: [AttributeDeclaration], cohorts: [CohortRecord], bulks: [AppliedBulk]) {
+    package init(
+        attributes: [AttributeDeclaration],
+        cohorts: [CohortRecord],
+        bulks: [AppliedBulk],
+        requests: [ChangeRequest] = []
+    ) {
         self.attributes = attributes
         self.cohorts = cohorts
         self.bulks = bulks
+        self.requests = requests
     }
 }
 
@@ -193,4 +201,6 @@ package struct MaterializedBatch: Sendable {
     package var foldedThrough: UInt64?
     /// Customers that were erased, for the backlog of `StoreUpkeep`.
     package var erasures: [Erasure] = []
+    /// Changes that need approval, whole, each once; `nil` for those that are no longer kept.
+    package var requests: [(number: UInt64, request: ChangeRequest?)] = []
 }

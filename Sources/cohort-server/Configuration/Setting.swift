@@ -174,6 +174,17 @@ struct Setting: Sendable {
         Setting("limits.versions", .whole(1...100_000, default: 10_000), "versions of one cohort, over its life"),
         Setting("limits.drafts", .whole(1...10_000, default: 100), "drafts of one cohort"),
         Setting(
+            "limits.approvals.pending",
+            .whole(1...10_000, default: 1_000),
+            "changes of all cohorts that wait for approval"
+        ),
+        Setting("limits.erasures", .whole(1...16, default: 1), "erasures of the members of a cohort at once"),
+        Setting(
+            "limits.erasure.rows",
+            .whole(1...10_000, default: 500),
+            "members that such an erasure erases in one step; other writes go between two"
+        ),
+        Setting(
             "limits.builds",
             .whole(1...1_000, default: 64),
             "changes of rules and previews that wait or run, one after the other"
@@ -238,6 +249,11 @@ struct Setting: Sendable {
             "erase.scrub.age",
             .age(1...79_200, default: "6h"),
             "time that an erased customer waits for log and history to be scrubbed; at most 22h"
+        ),
+        Setting(
+            "approvals.expire.age",
+            .age(60...31_536_000, default: "7d"),
+            "time in which a change that needs approval has to be decided; forever for any time"
         ),
         Setting(
             "drift.audit.age",

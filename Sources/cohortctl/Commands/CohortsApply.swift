@@ -70,22 +70,52 @@ extension CohortsCommand {
                         + "change the file, or archive it and choose another id"
                 )
             }
+            let switches = wanted.approvalRequired.map { $0 != present.approvalRequired } ?? false
+            if switches { try await orPending(wanted.id) { try await setApproval(wanted, client) } }
             if let rule = wanted.rule, rule != present.rule {
-                let answer = try await client.cohorts.updateCohortRule(
-                    .with {
-                        $0.cohortID = wanted.id
-                        $0.rule = rule
-                    },
-                    options: options
-                )
-                report(
-                    "updated \(wanted.id) to version \(answer.cohort.version): \(answer.entered) entered, "
-                        + "\(answer.left) left",
-                    answer.sequence
-                )
-            } else {
+                try await orPending(wanted.id) { try await update(wanted.id, rule, client) }
+            } else if !switches {
                 writeError("\(wanted.id) is as the file says")
             }
+        }
+
+        /// Applying the file again while a change waits for approval changes nothing.
+        private func orPending(_ id: String, _ body: () async throws -> Void) async throws {
+            do {
+                try await body()
+            } catch let error as RPCError where error.errorInfo?.reason == "CHANGE_PENDING" {
+                writeError("\(id): \(error.message)")
+            }
+        }
+
+        private func setApproval(_ wanted: CohortFile.Entry, _ client: CohortClient) async throws {
+            let answer = try await client.cohorts.setApprovalRequired(
+                .with {
+                    $0.cohortID = wanted.id
+                    $0.required = wanted.approvalRequired ?? false
+                },
+                options: root.session.callOptions
+            )
+            if answer.hasPendingChange { return print(answer.pendingChange.notice) }
+            report(
+                "\(wanted.id) requires \(answer.cohort.approvalRequired ? "approval" : "no approval")",
+                answer.sequence
+            )
+        }
+
+        private func update(_ id: String, _ rule: String, _ client: CohortClient) async throws {
+            let answer = try await client.cohorts.updateCohortRule(
+                .with {
+                    $0.cohortID = id
+                    $0.rule = rule
+                },
+                options: root.session.callOptions
+            )
+            if answer.hasPendingChange { return print(answer.pendingChange.notice) }
+            report(
+                "updated \(id) to version \(answer.cohort.version): \(answer.entered) entered, \(answer.left) left",
+                answer.sequence
+            )
         }
 
         private func report(_ text: String, _ sequence: UInt64) {
@@ -118,11 +148,13 @@ struct CohortFile: Decodable {
         let rule: String?
         let policy: FailPolicy
         let description: String
+        /// `nil` where the file leaves it as it is.
+        let approvalRequired: Bool?
 
         init(from decoder: any Swift.Decoder) throws {
             let fields = try decoder.container(keyedBy: FieldName.self)
             try fields.refuse(
-                allBut: ["id", "rule", "static", "fail_policy", "description"],
+                allBut: ["id", "rule", "static", "fail_policy", "description", "approval_required"],
                 at: decoder.codingPath
             )
             id = try fields.decode(String.self, forKey: "id")
@@ -137,6 +169,7 @@ struct CohortFile: Decodable {
             }
             self.policy = policy
             description = try fields.decodeIfPresent(String.self, forKey: "description") ?? ""
+            approvalRequired = try fields.decodeIfPresent(Bool.self, forKey: "approval_required")
         }
 
         var kind: CohortKind { rule == nil ? .static : .rule }
@@ -147,6 +180,7 @@ struct CohortFile: Decodable {
                 if let rule { $0.rule = rule } else { $0.static = true }
                 $0.failPolicy = policy
                 $0.description_p = description
+                $0.approvalRequired = approvalRequired ?? false
             }
         }
     }

@@ -10,6 +10,7 @@ struct CohortsCommand: AsyncParsableCommand {
         subcommands: [
             Create.self, List.self, Show.self, UpdateRule.self, Draft.self, Preview.self, Publish.self, Revert.self,
             Discard.self, Versions.self, Override.self, Static.self, Archive.self, Apply.self,
+            RequireApproval.self, Pending.self, Approve.self, Reject.self,
         ]
     )
 
@@ -22,6 +23,7 @@ struct CohortsCommand: AsyncParsableCommand {
         @Option(help: "What UNKNOWN means to callers that want a boolean: in, out or unknown.")
         var failPolicy = "unknown"
         @Option(help: "For people.") var description = ""
+        @Flag(help: "Have someone else approve its later changes.") var requireApproval = false
         @ParentCommand var root: Cohortctl
 
         func validate() throws {
@@ -37,6 +39,7 @@ struct CohortsCommand: AsyncParsableCommand {
                 if let rule { $0.rule = rule } else { $0.static = true }
                 $0.failPolicy = FailPolicy(text: failPolicy) ?? .unknown
                 $0.description_p = description
+                $0.approvalRequired = requireApproval
             }
             try await root.session.withClient { client in
                 let answer = try await BuildWatch.run(client, root.session, cohort: id) {
@@ -64,11 +67,12 @@ struct CohortsCommand: AsyncParsableCommand {
                     options: root.session.callOptions
                 )
                 try root.session.show(answer) {
-                    var table = Table(["COHORT", "KIND", "STATE", "VERSION", "MEMBERS", "UNKNOWN", "RULE"])
+                    var table = Table(["COHORT", "KIND", "STATE", "VERSION", "MEMBERS", "UNKNOWN", "APPROVAL", "RULE"])
                     for cohort in answer.cohorts {
                         table.add([
                             cohort.cohortID, cohort.kind.text, cohort.state.text, String(cohort.version),
-                            String(cohort.members), String(cohort.unknown), cohort.rule,
+                            String(cohort.members), String(cohort.unknown),
+                            cohort.approvalRequired ? "required" : "no", cohort.rule,
                         ])
                     }
                     return table.text
@@ -97,6 +101,7 @@ struct CohortsCommand: AsyncParsableCommand {
                         description  \(cohort.description_p)
                         rule         \(cohort.rule)
                         fail policy  \(cohort.failPolicy.text)
+                        approval     \(cohort.approvalRequired ? "required" : "not required")
                         version      \(cohort.version)
                         members      \(cohort.members)
                         unknown      \(cohort.unknown)
@@ -134,7 +139,8 @@ struct CohortsCommand: AsyncParsableCommand {
                     )
                 }
                 try root.session.show(answer) {
-                    "updated \(id) to version \(answer.cohort.version): \(answer.entered) entered, "
+                    if answer.hasPendingChange { return answer.pendingChange.notice }
+                    return "updated \(id) to version \(answer.cohort.version): \(answer.entered) entered, "
                         + "\(answer.left) left [sequence \(answer.sequence)]"
                 }
             }
@@ -269,7 +275,10 @@ struct CohortsCommand: AsyncParsableCommand {
                     request,
                     options: root.session.callOptions
                 )
-                try root.session.show(answer) { "archived \(id) [sequence \(answer.sequence)]" }
+                try root.session.show(answer) {
+                    answer.hasPendingChange
+                        ? answer.pendingChange.notice : "archived \(id) [sequence \(answer.sequence)]"
+                }
             }
         }
     }

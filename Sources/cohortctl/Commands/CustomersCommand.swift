@@ -7,7 +7,7 @@ struct CustomersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "customers",
         abstract: "Put, look at, erase and import customers.",
-        subcommands: [Put.self, Get.self, Erase.self, Import.self]
+        subcommands: [Put.self, Get.self, Erase.self, EraseMembers.self, Import.self]
     )
 
     struct Put: AsyncParsableCommand {

@@ -59,6 +59,7 @@ struct StatusCommand: AsyncParsableCommand {
             "watches", "\(status.watches.running), the slowest \(status.watches.slowestBehind) sequences behind",
         ])
         table.add(["to scrub", scrub(status.scrub)])
+        table.add(["to approve", approvals(status.approvals)])
         for build in status.builds {
             let what = build.preview ? "preview of \(build.cohortID)" : "\(build.cohortID) version \(build.version)"
             table.add(["build", "\(what): \(BuildWatch.note(build))"])
@@ -92,6 +93,12 @@ struct StatusCommand: AsyncParsableCommand {
             parts.append("\(drift.current.differences) in \(drift.current.customers) customers of a walk that goes on")
         }
         return parts.isEmpty ? "not walked yet" : parts.joined(separator: "; ")
+    }
+
+    private static func approvals(_ approvals: ApprovalStatus) -> String {
+        let oldest = approvals.pending == 0 ? "" : ", the first of \(approvals.oldestAt.text)"
+        let erasing = approvals.erasuresRunning == 0 ? "" : "; \(approvals.erasuresRunning) erasures of members run"
+        return "\(approvals.pending) changes\(oldest)\(erasing)"
     }
 
     private static func scrub(_ scrub: ScrubStatus) -> String {

@@ -81,7 +81,8 @@ extension CohortsCommand {
                     )
                 }
                 try root.session.show(answer) {
-                    "published version \(answer.cohort.version) of \(id): \(answer.entered) entered, "
+                    if answer.hasPendingChange { return answer.pendingChange.notice }
+                    return "published version \(answer.cohort.version) of \(id): \(answer.entered) entered, "
                         + "\(answer.left) left, \(answer.newlyUnknown) became UNKNOWN [sequence \(answer.sequence)]"
                 }
             }
@@ -113,7 +114,8 @@ extension CohortsCommand {
                     )
                 }
                 try root.session.show(answer) {
-                    "reverted \(id), now at version \(answer.cohort.version): \(answer.entered) entered, "
+                    if answer.hasPendingChange { return answer.pendingChange.notice }
+                    return "reverted \(id), now at version \(answer.cohort.version): \(answer.entered) entered, "
                         + "\(answer.left) left, \(answer.newlyUnknown) became UNKNOWN [sequence \(answer.sequence)]"
                 }
             }
