@@ -101,7 +101,11 @@ let package = Package(
                 + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer", "-enable-testing"])] : [])
         ),
         .target(name: "CPrefetch"),
-        .target(name: "CohortCore", dependencies: ["CEL", "CPrefetch"], swiftSettings: settings),
+        .target(
+            name: "CohortCore",
+            dependencies: ["CEL", "CPrefetch", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: settings
+        ),
         .target(name: "CohortPageChecks", linkerSettings: [.linkedLibrary("sqlite3")]),
         .target(
             name: "CohortSQLite",
