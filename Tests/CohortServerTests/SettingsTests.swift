@@ -112,6 +112,39 @@ struct SettingsTests {
         }
     }
 
+    @Test("Without --dev the audit needs a key, from a file or the environment; its limits reach the engine")
+    func audit() async throws {
+        let tls = ["--tls-certificate", "a", "--tls-key", "b", "--tls-clients", "off"]
+        let missing = await refusal(tls)
+        #expect(missing.contains("--audit-key-file") && missing.contains("cohortctl audit key"))
+        guard case .file(let file) = try await settings(tls + ["--audit-key-file", "/k"]).auditKeys else {
+            Issue.record("no file")
+            return
+        }
+        #expect(file.path == "/k" && !file.isDevelopment)
+        guard case .environment("x") = try await settings(tls, ["COHORT_AUDIT_KEY": "x"]).auditKeys else {
+            Issue.record("not from the environment")
+            return
+        }
+        #expect(await refusal(tls + ["--audit-key-file", "/k"], ["COHORT_AUDIT_KEY": "x"]).contains("one of them"))
+        #expect(throws: SettingsError.self) { try AuditKeySource.environment("x").load() }
+        // A secret is no flag: everyone sees those.
+        #expect(await refusal(tls + ["--audit-key", "x"]).contains("--audit-key"))
+        guard case .file(let made) = try await settings(["--dev", "--data-dir", "/d"]).auditKeys else {
+            Issue.record("no file")
+            return
+        }
+        #expect(made.path == "/d/keys/audit.key" && made.isDevelopment)
+        let standard = try await settings(["--dev"]).engine
+        #expect(standard.auditRetentionAge == 400 * 86_400 && standard.maximumAuditRows == 10_000)
+        #expect(standard.maximumAuditList == 100_000)
+        let own = try await settings(
+            ["--dev", "--audit-retention-age", "forever", "--limits-audit-rows", "200", "--limits-audit-list", "7"]
+        ).engine
+        #expect(own.auditRetentionAge == nil && own.maximumAuditRows == 200 && own.maximumAuditList == 7)
+        #expect(await refusal(["--dev", "--limits-audit-rows", "1"]).contains("100 to 1000000"))
+    }
+
     @Test("The limits of the past reach the engine")
     func past() async throws {
         let standard = try await settings(["--dev"]).engine

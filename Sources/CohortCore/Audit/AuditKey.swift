@@ -55,7 +55,7 @@ package struct AuditKey: Sendable {
     }
 
     static func mac(_ message: [UInt8], _ key: SymmetricKey) -> [UInt8] {
-        Array(HMAC<SHA256>.authenticationCode(for: message, using: key))
+        HMAC<SHA256>.authenticationCode(for: message, using: key).withUnsafeBytes { Array($0) }
     }
 }
 

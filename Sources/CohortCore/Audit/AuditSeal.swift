@@ -60,7 +60,7 @@ package struct AuditSeal: Sendable, Hashable {
 
 extension LogRow {
     /// SHA-256 of sequence, time and payload.
-    package var auditHash: [UInt8] { Array(auditDigest) }
+    package var auditHash: [UInt8] { auditDigest.withUnsafeBytes { Array($0) } }
 
     var auditDigest: SHA256.Digest {
         var hash = SHA256()

@@ -122,6 +122,7 @@ package struct EngineStatus: Sendable, Hashable {
     package var builds: [BuildView]
     /// The watches that run.
     package var watches: WatchStatus
+    package var audit: AuditStatus
     /// What is wrong, fit for an operator; empty if nothing.
     package var problem: String
 }

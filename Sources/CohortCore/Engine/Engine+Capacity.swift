@@ -34,6 +34,7 @@ extension Engine {
             LimitUse("limits.queue.rows", shared.queue.depth, of: shared.queue.capacity),
             LimitUse("limits.pending.bytes", pendingBytes, of: configuration.maximumPendingBytes),
             LimitUse("limits.builds", shared.builds.views.count, of: configuration.maximumBuilds),
+            LimitUse("limits.audit.rows", shared.audit.buffered, of: configuration.maximumAuditRows),
             LimitUse("limits.watches", shared.watches.status(latest: 0).running, of: configuration.maximumWatches),
             LimitUse("bulk changes", published.bulks.count, of: configuration.maximumBulkChanges),
             LimitUse("bulk change bytes", stagedBytes, of: configuration.maximumBulkBytes),

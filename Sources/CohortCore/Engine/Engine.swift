@@ -12,6 +12,9 @@ package final class Engine: Sendable {
         var builds: Worker?
         var scanners: WorkerPool?
         var upkeep: Worker?
+        var audit: Worker?
+        /// Reads and verifies the audit.
+        var auditors: WorkerPool?
         var started = false
         var stopping = false
     }
@@ -70,6 +73,7 @@ package final class Engine: Sendable {
         shared.watchWaiters.advance(to: committer.sequence)
         let committer = committer
         threads.withLock {
+            $0.auditors = WorkerPool(threads: 1, capacity: 64)
             $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
             let scans = shared.configuration.maximumHistoryScans
             $0.scanners = WorkerPool(threads: scans, capacity: scans)
@@ -77,6 +81,7 @@ package final class Engine: Sendable {
             let builds = shared.builds
             $0.builds = Worker(name: "cohort-builds") { builds.run() }
         }
+        startAudit()
         shared.resumeBuilds()
         if shared.configuration.upkeepInterval > 0 {
             let upkeep = upkeepPasses
@@ -142,6 +147,12 @@ package final class Engine: Sendable {
         shared.waiters.close()
         running.readers?.stop()
         running.scanners?.stop()
+        running.auditors?.stop()
+        shared.audit.stop()
+        running.audit?.join()
+        if let failure = shared.tryLogAuditHead() {
+            shared.log(.error, "the audit head cannot be written", [("error", failure)])
+        }
         shared.store.close()
         shared.state = .stopped
     }
@@ -163,6 +174,7 @@ package final class Engine: Sendable {
             upkeep: figures.upkeep,
             builds: shared.builds.views,
             watches: shared.watches.status(latest: shared.watchWaiters.current),
+            audit: auditStatus(figures.upkeep.audit),
             problem: figures.problem
         )
     }
@@ -201,6 +213,27 @@ package final class Engine: Sendable {
             try shared.requireReadable(); throw .internal(message: "no threads")
         }
         return try await readers.run(body)
+    }
+
+    /// Runs a read of the audit on the thread kept for such.
+    func onAuditThread<R: Sendable>(
+        _ body: @escaping @Sendable () -> Result<R, DomainError>
+    ) async throws(DomainError) -> R {
+        guard let auditors = threads.withLock({ $0.auditors }) else {
+            try shared.requireReadable(); throw .internal(message: "no threads")
+        }
+        return try await auditors.run(body)
+    }
+
+    private func startAudit() {
+        let shared = shared
+        threads.withLock {
+            $0.audit = Worker(name: "cohort-audit") { shared.audit.run { shared.setAuditProblem($0) } }
+        }
+        if let range = (try? shared.store.audit.figures())?.unaccounted { shared.reportUnaccounted(range) }
+        if let failure = shared.tryLogAuditHead() {
+            shared.log(.error, "the audit head cannot be written", [("error", failure)])
+        }
     }
 
     /// Runs a long read of the whole store on a thread kept for such.
