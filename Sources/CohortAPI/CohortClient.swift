@@ -25,6 +25,8 @@ public struct CohortClient: Sendable {
     public let versions: VersionServiceClient
     /// What memberships were, and how they change.
     public let history: HistoryServiceClient
+    /// Who did what, and whether that is still as it was written.
+    public let audit: AuditServiceClient
     /// Status for operators.
     public let operations: OperationsServiceClient
 
@@ -35,6 +37,7 @@ public struct CohortClient: Sendable {
         cohorts = CohortServiceClient(transport)
         versions = VersionServiceClient(transport)
         history = HistoryServiceClient(transport)
+        audit = AuditServiceClient(transport)
         operations = OperationsServiceClient(transport)
     }
 }

@@ -67,6 +67,7 @@ package struct OperationsService: OperationsServiceHandler {
                 $0.scrub = CohortAPI.ScrubStatus(status.upkeep.scrub)
                 $0.builds = status.builds.map { CohortAPI.BuildStatus($0) }
                 $0.watches = CohortAPI.WatchStatus(status.watches)
+                $0.audit = CohortAPI.AuditStatus(status.audit)
             }
         )
     }

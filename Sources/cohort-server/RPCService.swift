@@ -25,6 +25,7 @@ struct RPCService: Service {
             services: [
                 MembershipService(engine: engine), CustomerService(engine: engine),
                 CohortAdministration(engine: engine), VersionService(engine: engine), HistoryService(engine: engine),
+                AuditService(engine: engine),
                 OperationsService(
                     engine: engine,
                     startedAt: SystemClock.now(),
@@ -33,7 +34,11 @@ struct RPCService: Service {
                 ),
                 health.service,
             ],
-            interceptors: [LoggingInterceptor(logger: logger), DeadlineInterceptor(longestUpload: settings.upload)],
+            interceptors: [
+                LoggingInterceptor(logger: logger),
+                AuditInterceptor(engine: engine, isAdministrative: AdministrativeMethods.contains),
+                DeadlineInterceptor(longestUpload: settings.upload),
+            ],
             eventLoopGroup: MultiThreadedEventLoopGroup(numberOfThreads: settings.threads),
             logger: logger
         )

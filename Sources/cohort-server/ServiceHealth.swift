@@ -11,7 +11,8 @@ final class ServiceHealth: Sendable {
     init() {
         service = HealthService(services: [
             MembershipServiceMethods.service, CustomerServiceMethods.service, CohortServiceMethods.service,
-            VersionServiceMethods.service, HistoryServiceMethods.service, OperationsServiceMethods.service,
+            VersionServiceMethods.service, HistoryServiceMethods.service, AuditServiceMethods.service,
+            OperationsServiceMethods.service,
         ])
         service.setAll(.notServing)
         // It answers in every state of the engine.

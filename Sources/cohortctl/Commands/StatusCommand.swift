@@ -59,6 +59,7 @@ struct StatusCommand: AsyncParsableCommand {
             "watches", "\(status.watches.running), the slowest \(status.watches.slowestBehind) sequences behind",
         ])
         table.add(["to scrub", scrub(status.scrub)])
+        table.add(["audit", audit(status.audit)])
         for build in status.builds {
             let what = build.preview ? "preview of \(build.cohortID)" : "\(build.cohortID) version \(build.version)"
             table.add(["build", "\(what): \(BuildWatch.note(build))"])
@@ -92,6 +93,16 @@ struct StatusCommand: AsyncParsableCommand {
             parts.append("\(drift.current.differences) in \(drift.current.customers) customers of a walk that goes on")
         }
         return parts.isEmpty ? "not walked yet" : parts.joined(separator: "; ")
+    }
+
+    private static func audit(_ audit: AuditStatus) -> String {
+        var parts = ["\(audit.rows) rows, \(audit.rowsLost) lost, key \(audit.keyID)"]
+        if audit.verifying { parts.append("being verified") }
+        parts.append(
+            audit.hasVerifiedAt
+                ? "\(audit.findings) findings at \(audit.verifiedAt.text)" : "not verified since the start"
+        )
+        return parts.joined(separator: "; ")
     }
 
     private static func scrub(_ scrub: ScrubStatus) -> String {
