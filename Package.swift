@@ -239,7 +239,7 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "CohortAPI", "RPC", "cohort-server", "cohortctl", "protoc-gen-swift-ttrpc",
+                "CohortAPI", "CohortPageChecks", "RPC", "cohort-server", "cohortctl", "protoc-gen-swift-ttrpc",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),

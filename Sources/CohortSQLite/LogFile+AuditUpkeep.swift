@@ -71,30 +71,24 @@ extension LogFile {
         limit: Int
     ) throws(StoreError) -> (deleted: Int, next: UInt64) {
         let keys = keyring.keys
-        let result = try chained { db, chain in
-            let rows = try Self.auditRows(
-                db,
-                "WHERE position >= ? ORDER BY position LIMIT ?",
-                [Int64(clamping: position), Int64(limit)]
-            )
-            var next = position
-            var removals: [AuditRemoval] = []
-            var positions: [UInt64] = []
-            var bytes: Int64 = 0
-            for row in rows {
-                guard row.time < time, row.position != chain.head?.position else { break }
-                next = row.position + 1
-                guard row.isRemovedByAge else { continue }
-                removals.append(AuditRemoval(row, after: try Self.mac(ofRow: row.position - 1, db), keys))
-                positions.append(row.position)
-                bytes += Self.ownBytes(row)
-            }
-            try remove(positions, removals, keys, db)
-            try addOwnBytes(-bytes, db)
-            return (deleted: positions.count, next: next)
+        let head = chain.withLock { $0.head?.position }
+        // Most of the time the first is too young, and there is nothing to do.
+        guard let first = try auditRows(from: position, descending: false, limit: 1).first, first.time < time else {
+            return (0, position)
         }
-        rowsRemoved.add(UInt64(result.deleted), ordering: .relaxed)
-        return result
+        let old = try auditRows(from: position, descending: false, limit: limit).prefix {
+            $0.time < time && $0.position != head
+        }
+        let next = old.last.map { $0.position + 1 } ?? position
+        let rows = old.filter(\.isRemovedByAge)
+        guard !rows.isEmpty else { return (0, next) }
+        try chained { db, _ in
+            let removals = try rows.map { AuditRemoval($0, after: try Self.mac(ofRow: $0.position - 1, db), keys) }
+            try remove(rows.map(\.position), removals, keys, db)
+            try addOwnBytes(-rows.reduce(0) { $0 + Self.ownBytes($1) }, db)
+        }
+        rowsRemoved.add(UInt64(rows.count), ordering: .relaxed)
+        return (rows.count, next)
     }
 
     /// Removes rows, and says so.

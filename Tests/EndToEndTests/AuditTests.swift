@@ -1,4 +1,5 @@
 import CohortAPI
+import CohortPageChecks
 import Foundation
 import GRDB
 import RPC
@@ -7,8 +8,10 @@ import Testing
 
 @Suite("The audit, end to end")
 struct AuditTests {
-    /// Edits the change log's file as somebody would who has it.
+    /// Edits the change log's file as somebody would who has it, and who minds the sums of its pages: otherwise a server that
+    /// was stopped meanwhile refuses to start.
     private func edit(_ server: TestServer, _ sql: String) throws {
+        #expect(cohort_page_checks_install() == 0)
         var configuration = Configuration()
         configuration.busyMode = .timeout(10)
         let log = try DatabaseQueue(path: server.dataDirectory + "/log.db", configuration: configuration)

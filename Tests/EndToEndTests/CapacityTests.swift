@@ -51,7 +51,7 @@ struct CapacityTests {
             #expect(
                 Set(limits.keys) == [
                     "limits.cohorts", "limits.attributes", "customers", "limits.builds", "limits.watches",
-                    "limits.queue.rows", "limits.pending.bytes",
+                    "limits.queue.rows", "limits.pending.bytes", "limits.audit.rows",
                     "bulk changes", "bulk change bytes", "limits.connections", "log.retention.bytes", "disk",
                 ]
             )
@@ -68,9 +68,13 @@ struct CapacityTests {
         #expect(table.contains("limits.cohorts") && table.contains("MEAN COST") && table.contains("PAID"), "\(table)")
         let json = try await server.cohortctl("--output", "json", "capacity").output
         let message = try GetCapacityResponse(jsonString: json)
-        #expect(message.cohorts.count == 3 && message.limits.count == 12)
+        #expect(message.cohorts.count == 3 && message.limits.count == 13)
         let status = try await server.cohortctl("status").output
-        #expect(status.contains("log from") && status.contains("drift") && status.contains("to scrub"), "\(status)")
+        #expect(
+            status.contains("log from") && status.contains("drift") && status.contains("to scrub")
+                && status.contains("0 lost"),
+            "\(status)"
+        )
         #expect(try await server.stop() == 0)
     }
 }

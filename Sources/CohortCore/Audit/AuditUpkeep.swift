@@ -8,23 +8,17 @@ struct AuditUpkeep {
     private static let rows = 1_000
 
     private var headDue: Timestamp?
-    private var figuresDue = Timestamp.minimum
+    private var figuresDue: Timestamp?
     /// Where retention goes on.
     private var next: UInt64 = 1
 
     /// - Returns: whether there is more to do at once.
     mutating func step(_ shared: EngineShared, _ now: Timestamp) throws(StoreError) -> Bool {
         let audit = shared.store.audit
-        if now >= figuresDue {
-            let figures = try audit.figures()
-            figuresDue = now.advanced(bySeconds: Self.figuresPeriod)
-            shared.updateUpkeep {
-                $0.audit.rows = figures.rows
-                $0.audit.oldest = figures.oldest
-            }
-            if let range = figures.unaccounted { shared.reportUnaccounted(range) }
-        }
-        // The first is logged at start.
+        // The first figures are taken, and the first head is logged, at start.
+        let isFigures = figuresDue.map { now >= $0 } ?? false
+        if figuresDue == nil || isFigures { figuresDue = now.advanced(bySeconds: Self.figuresPeriod) }
+        if isFigures { try shared.noteAuditFigures() }
         let due = headDue ?? now.advanced(bySeconds: Self.headPeriod)
         headDue = due
         if now >= due {
@@ -46,6 +40,16 @@ struct AuditUpkeep {
 }
 
 extension EngineShared {
+    /// Takes the figures of the chain into the status, and tells of what they say.
+    func noteAuditFigures() throws(StoreError) {
+        let figures = try store.audit.figures()
+        updateUpkeep {
+            $0.audit.rows = figures.rows
+            $0.audit.oldest = figures.oldest
+        }
+        if let range = figures.unaccounted { reportUnaccounted(range) }
+    }
+
     /// Entries that the server did not commit.
     func reportUnaccounted(_ range: ClosedRange<UInt64>) {
         let problem =

@@ -230,7 +230,8 @@ package final class Engine: Sendable {
         threads.withLock {
             $0.audit = Worker(name: "cohort-audit") { shared.audit.run { shared.setAuditProblem($0) } }
         }
-        if let range = (try? shared.store.audit.figures())?.unaccounted { shared.reportUnaccounted(range) }
+        // Tried again by upkeep.
+        try? shared.noteAuditFigures()
         if let failure = shared.tryLogAuditHead() {
             shared.log(.error, "the audit head cannot be written", [("error", failure)])
         }
