@@ -106,7 +106,11 @@ let package = Package(
                 + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer", "-enable-testing"])] : [])
         ),
         .target(name: "CPrefetch"),
-        .target(name: "CohortCore", dependencies: ["CEL", "CPrefetch"], swiftSettings: settings),
+        .target(
+            name: "CohortCore",
+            dependencies: ["CEL", "CPrefetch", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: settings
+        ),
         .target(name: "CohortPageChecks", linkerSettings: [.linkedLibrary("sqlite3")]),
         .target(
             name: "CohortSQLite",
@@ -231,7 +235,7 @@ let package = Package(
         .testTarget(
             name: "CohortServerTests",
             dependencies: [
-                "CohortCore", "RPC", "cohort-server",
+                "CohortCore", "CohortServices", "RPC", "cohort-server",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
@@ -240,7 +244,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "CohortAPI", "CohortServices", "RPC", "cohort-server", "cohortctl", "protoc-gen-swift-ttrpc",
+                "CohortAPI", "CohortPageChecks", "CohortServices", "RPC", "cohort-server", "cohortctl",
+                "protoc-gen-swift-ttrpc",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),

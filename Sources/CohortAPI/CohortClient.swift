@@ -27,6 +27,8 @@ public struct CohortClient: Sendable {
     public let history: HistoryServiceClient
     /// Changes that another principal has to approve.
     public let approvals: ApprovalServiceClient
+    /// Who did what, and whether that is still as it was written.
+    public let audit: AuditServiceClient
     /// Status for operators.
     public let operations: OperationsServiceClient
     /// Who may do what.
@@ -40,6 +42,7 @@ public struct CohortClient: Sendable {
         versions = VersionServiceClient(transport)
         history = HistoryServiceClient(transport)
         approvals = ApprovalServiceClient(transport)
+        audit = AuditServiceClient(transport)
         operations = OperationsServiceClient(transport)
         access = AccessServiceClient(transport)
     }

@@ -3,13 +3,15 @@ import GRDB
 
 /// Deleting and rewriting entries.
 extension LogFile {
-    /// Bytes that entries take, and bytes that are unused.
+    /// Bytes that entries take with the rows of their groups, and bytes that are unused.
     func space() throws(StoreError) -> (used: UInt64, free: UInt64) {
         try readOnly { db in
             let page = UInt64(try Int64.fetchOne(db, sql: "PRAGMA page_size") ?? 0)
             let pages = UInt64(try Int64.fetchOne(db, sql: "PRAGMA page_count") ?? 0)
             let free = UInt64(try Int64.fetchOne(db, sql: "PRAGMA freelist_count") ?? 0)
-            return (page * (pages - min(free, pages)), page * free)
+            let used = page * (pages - min(free, pages))
+            // Rows that do not go with entries: otherwise entries would have to go for them.
+            return (used - min(try ownBytes(db), used), page * free)
         }
     }
 
@@ -38,19 +40,9 @@ extension LogFile {
         }
     }
 
-    /// The last entry stays.
-    func delete(through sequence: UInt64) throws(StoreError) -> Int {
-        try transaction { db in
-            try db.execute(
-                sql: "DELETE FROM entries WHERE sequence <= ? AND sequence < (SELECT max(sequence) FROM entries)",
-                arguments: [Int64(clamping: sequence)]
-            )
-            return db.changesCount
-        }
-    }
-
     func rewrite(_ rows: [LogRow]) throws(StoreError) {
-        try transaction { db in
+        try chained { db, _ in
+            try seal(rows, db)
             let update = try RawStatement(db, "UPDATE entries SET payload = ? WHERE sequence = ?")
             for row in rows {
                 try row.payload.withUnsafeBytes {
@@ -67,7 +59,7 @@ extension LogFile {
     func restoreOldest(limit: Int, through last: UInt64) throws(StoreError) {
         let rows = try read(from: 0, limit: limit).filter { $0.sequence <= last }
         guard let first = rows.first, let end = rows.last else { return }
-        try transaction { db in
+        try chained { db, _ in
             try db.execute(
                 sql: "DELETE FROM entries WHERE sequence BETWEEN ? AND ?",
                 arguments: [Int64(first.sequence), Int64(end.sequence)]
@@ -93,18 +85,6 @@ extension LogFile {
     /// Moves everything out of the write-ahead log and empties it; `false` while somebody reads what it holds.
     func truncateWriteAheadLog() throws(StoreError) -> Bool {
         try access { try $0.truncateWriteAheadLog(usualTimeout: busySeconds) }
-    }
-
-    private func transaction<R>(_ body: (Database) throws -> R) throws(StoreError) -> R {
-        try access { db in
-            var result: R?
-            try db.inTransaction(.immediate) {
-                result = try body(db)
-                return .commit
-            }
-            guard let result else { throw StoreError.failed("\(Self.name): no result") }
-            return result
-        }
     }
 }
 

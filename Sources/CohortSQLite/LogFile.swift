@@ -17,12 +17,21 @@ final class LogFile: Sendable {
     /// a connection must not be used once it is closed.
     private let (reading, writing) = (NSLock(), NSLock())
     private let isClosed = Atomic<Bool>(false)
+    let keyring: AuditKeyring
+    /// The end of the audit chain. Changed by who holds `writing`, once the rows are durable.
+    let chain: Mutex<AuditChain>
+    /// Rows that have been removed from the chain.
+    let rowsRemoved: Atomic<UInt64>
 
-    init(directory: String, options: FileOptions = .init()) throws(StoreError) {
+    init(directory: String, keyring: AuditKeyring, options: FileOptions = .init()) throws(StoreError) {
         do {
             queue = try Self.open(directory, options)
             reader = try Self.openReader(directory, options)
             busySeconds = options.busySeconds
+            self.keyring = keyring
+            let (chain, removed) = try queue.read { (try Self.loadChain($0), try Self.countRemoved($0)) }
+            self.chain = Mutex(chain)
+            rowsRemoved = Atomic(removed)
         } catch {
             throw StoreError(error, Self.name)
         }
@@ -51,7 +60,9 @@ final class LogFile: Sendable {
                 throw StoreError.refused("\(name) cannot be opened with synchronous = FULL")
             }
             try db.inTransaction(.immediate) {
-                try Schema.prepare(db, Schema.log, file: name, format: Schema.logFormat)
+                try Schema.prepare(db, Schema.log, file: name, format: Schema.logFormat) { _ in
+                    try Schema.noteUnchained(db)
+                }
                 return .commit
             }
         }
@@ -83,11 +94,9 @@ final class LogFile: Sendable {
     }
 
     func append(_ rows: [LogRow]) throws(StoreError) {
-        try access { db in
-            try db.inTransaction(.immediate) {
-                try insert(rows, db)
-                return .commit
-            }
+        try chained { db, chain in
+            try insert(rows, db)
+            try insert(chain.append(rows, keyring.keys), db)
         }
     }
 
@@ -165,6 +174,21 @@ final class LogFile: Sendable {
             return try queue.writeWithoutTransaction(body)
         } catch {
             throw StoreError(error, Self.name)
+        }
+    }
+
+    /// Runs `body` in one transaction, with the end of the chain to add to.
+    func chained<R>(_ body: (Database, inout AuditChain) throws -> R) throws(StoreError) -> R {
+        try access { db in
+            var end = chain.withLock { $0 }
+            var result: R?
+            try db.inTransaction(.immediate) {
+                result = try body(db, &end)
+                return .commit
+            }
+            guard let result else { throw StoreError.failed("\(Self.name): no result") }
+            chain.withLock { $0 = end }
+            return result
         }
     }
 

@@ -31,8 +31,9 @@ extension SQLiteStore: StoreUpkeep {
     }
 
     package func deleteEntries(through sequence: UInt64) throws(StoreError) -> Int {
-        let end = min(sequence, secured.withLock { $0 })
-        return end > 0 ? try opened().log.delete(through: end) : 0
+        let secured = secured.withLock { $0 }
+        let end = min(sequence, secured)
+        return end > 0 ? try opened().log.delete(through: end, atMost: secured) : 0
     }
 
     package func deleteBulkChanges(through sequence: UInt64, limit: Int) throws(StoreError) -> Int {

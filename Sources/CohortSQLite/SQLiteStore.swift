@@ -13,23 +13,37 @@ package final class SQLiteStore: Store {
     }
 
     let directory: String
+    let keyring: AuditKeyring
     private let cacheBytes: Int
     private let readers: Int
     private let options: FileOptions
-    private let parts = Mutex<Parts?>(nil)
+    let parts = Mutex<Parts?>(nil)
     /// Up to here the tables survive a power failure; what `secureTables` last returned.
     let secured = Mutex<UInt64>(0)
 
     /// - Parameters:
     ///   - directory: made, readable by its owner alone, if it is not there.
+    ///   - audit: the keys of the audit chain.
     ///   - cacheBytes: page cache for writing the tables, in bytes.
     ///   - readers: how many threads may read the tables at once.
-    package convenience init(directory: String, cacheBytes: Int = 64 << 20, readers: Int = 6) {
-        self.init(directory: directory, cacheBytes: cacheBytes, readers: readers, options: FileOptions())
+    package convenience init(
+        directory: String,
+        audit: AuditKeyring,
+        cacheBytes: Int = 64 << 20,
+        readers: Int = 6
+    ) {
+        self.init(directory: directory, audit: audit, cacheBytes: cacheBytes, readers: readers, options: FileOptions())
     }
 
-    init(directory: String, cacheBytes: Int = 64 << 20, readers: Int = 6, options: FileOptions) {
+    init(
+        directory: String,
+        audit: AuditKeyring,
+        cacheBytes: Int = 64 << 20,
+        readers: Int = 6,
+        options: FileOptions
+    ) {
         self.directory = directory
+        keyring = audit
         self.cacheBytes = cacheBytes
         self.readers = readers
         self.options = options
@@ -41,7 +55,7 @@ package final class SQLiteStore: Store {
         try PageChecks.install()
         let lock = try DirectoryLock(directory: directory)
         do throws(StoreError) {
-            let log = try LogFile(directory: directory, options: options)
+            let log = try LogFile(directory: directory, keyring: keyring, options: options)
             let tables = try openTables(log)
             let parts = Parts(lock: lock, log: log, tables: tables)
             do throws(StoreError) {
@@ -141,7 +155,7 @@ package final class SQLiteStore: Store {
     package func recoverLog() throws(StoreError) -> UInt64 {
         let old = try opened()
         old.log.close()
-        let log = try LogFile(directory: directory, options: options)
+        let log = try LogFile(directory: directory, keyring: keyring, options: options)
         parts.withLock { $0?.log = log }
         try log.secure()
         return try log.bounds().last

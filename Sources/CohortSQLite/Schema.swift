@@ -3,7 +3,8 @@ import GRDB
 
 /// The tables of the two files.
 enum Schema {
-    static let logFormat: Int64 = 1
+    /// 2: the audit chain.
+    static let logFormat: Int64 = 2
     /// 2: overrides and lists as chunks of bitmaps. 3: versions that are drafted before they are published.
     /// 4: changes that need approval.
     static let tablesFormat: Int64 = 4
@@ -15,6 +16,37 @@ enum Schema {
             seconds INTEGER NOT NULL,
             nanoseconds INTEGER NOT NULL,
             payload BLOB NOT NULL
+        );
+        CREATE TABLE IF NOT EXISTS audit (
+            position INTEGER PRIMARY KEY,
+            seconds INTEGER NOT NULL,
+            nanoseconds INTEGER NOT NULL,
+            kind INTEGER NOT NULL,
+            payload BLOB NOT NULL,
+            key INTEGER NOT NULL,
+            mac BLOB NOT NULL
+        );
+        CREATE TABLE IF NOT EXISTS audit_gaps (
+            first INTEGER PRIMARY KEY,
+            last INTEGER NOT NULL,
+            before BLOB NOT NULL,
+            after BLOB NOT NULL,
+            unsound INTEGER NOT NULL,
+            key INTEGER NOT NULL,
+            mac BLOB NOT NULL
+        );
+        CREATE TABLE IF NOT EXISTS audit_floor (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            sequence INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            key INTEGER NOT NULL,
+            mac BLOB NOT NULL
+        );
+        CREATE TABLE IF NOT EXISTS audit_seals (
+            sequence INTEGER PRIMARY KEY,
+            masked BLOB NOT NULL,
+            key INTEGER NOT NULL,
+            mac BLOB NOT NULL
         );
         """
 
@@ -114,6 +146,11 @@ enum Schema {
             nanoseconds INTEGER NOT NULL
         );
         """
+
+    /// Before format 2 of the log nothing was chained: the chain begins by saying up to where.
+    static func noteUnchained(_ db: Database) throws {
+        try setMeta(db, "audit_unchained", Int64.fetchOne(db, sql: "SELECT max(sequence) FROM entries") ?? 0)
+    }
 
     /// Before format 3 every version was published by the entry that made it.
     static func addPublications(_ db: Database) throws {

@@ -38,7 +38,7 @@ package enum AccessTable {
     private static let everyone = Set(Role.all)
 
     package static let rows: [Row] =
-        membership + history + customers + cohorts + approvals + versions + operations + access + health
+        membership + history + customers + cohorts + approvals + versions + audit + operations + access + health
 
     private static let membership: [Row] = [
         Row("cohort.v1.MembershipService/CheckMembership", [.reader, .admin]),
@@ -97,6 +97,12 @@ package enum AccessTable {
     private static let operations: [Row] = [
         Row("cohort.v1.OperationsService/GetStatus", [.operator, .admin, .auditor]),
         Row("cohort.v1.OperationsService/GetCapacity", [.operator, .admin]),
+    ]
+
+    /// Each of these notes itself, before it is answered.
+    private static let audit: [Row] = [
+        Row("cohort.v1.AuditService/ListAuditRows", [.auditor]),
+        Row("cohort.v1.AuditService/VerifyAudit", [.auditor]),
     ]
 
     private static let access: [Row] = [

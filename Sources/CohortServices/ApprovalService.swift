@@ -50,6 +50,8 @@ package struct ApprovalService: ApprovalServiceHandler {
         let result = try await answering { () async throws(DomainError) in
             try await engine.approve(change: request.id, note: request.note, context: call.writeContext)
         }
+        call.audited(cohort: result.request.cohort)
+        call.audited(sequence: result.sequence)
         return .with {
             $0.change = PendingChange(result.request)
             $0.cohort = CohortAPI.Cohort(result.cohort)
@@ -67,6 +69,8 @@ package struct ApprovalService: ApprovalServiceHandler {
         let result = try await answering { () async throws(DomainError) in
             try await engine.reject(change: request.id, note: request.note, context: call.writeContext)
         }
+        call.audited(cohort: result.request.cohort)
+        call.audited(sequence: result.sequence)
         return .with {
             $0.change = PendingChange(result.request)
             $0.sequence = result.sequence

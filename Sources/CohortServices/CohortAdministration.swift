@@ -15,6 +15,7 @@ package struct CohortAdministration: CohortServiceHandler {
         _ request: CreateCohortRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> CreateCohortResponse {
+        call.audited(cohort: request.cohortID)
         let rule: String?
         switch request.definition {
         case .rule(let source): rule = source
@@ -33,6 +34,7 @@ package struct CohortAdministration: CohortServiceHandler {
         let result = try await answering { () async throws(DomainError) in
             try await engine.createCohort(definition, context: call.writeContext)
         }
+        if result.changed { call.audited(sequence: result.sequence) }
         return .with {
             $0.cohort = CohortAPI.Cohort(result.cohort)
             $0.sequence = result.sequence
@@ -77,6 +79,7 @@ package struct CohortAdministration: CohortServiceHandler {
         _ request: UpdateCohortRuleRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> UpdateCohortRuleResponse {
+        call.audited(cohort: request.cohortID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.updateRule(
                 cohort: request.cohortID,
@@ -85,6 +88,7 @@ package struct CohortAdministration: CohortServiceHandler {
                 context: call.writeContext
             )
         }
+        if result.changed { call.audited(sequence: result.sequence) }
         return .with {
             $0.cohort = CohortAPI.Cohort(result.cohort)
             $0.sequence = result.sequence
@@ -98,6 +102,7 @@ package struct CohortAdministration: CohortServiceHandler {
         _ request: SetOverridesRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> SetOverridesResponse {
+        call.audited(cohort: request.cohortID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.setOverrides(
                 cohort: request.cohortID,
@@ -107,6 +112,7 @@ package struct CohortAdministration: CohortServiceHandler {
                 context: call.writeContext
             )
         }
+        if result.changed { call.audited(sequence: result.sequence) }
         return .with {
             $0.cohort = CohortAPI.Cohort(result.cohort)
             $0.sequence = result.sequence
@@ -117,6 +123,7 @@ package struct CohortAdministration: CohortServiceHandler {
         _ request: ModifyStaticMembersRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> ModifyStaticMembersResponse {
+        call.audited(cohort: request.cohortID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.changeList(
                 cohort: request.cohortID,
@@ -125,6 +132,7 @@ package struct CohortAdministration: CohortServiceHandler {
                 context: call.writeContext
             )
         }
+        if result.added + result.removed > 0 { call.audited(sequence: result.sequence) }
         return .with {
             $0.cohort = CohortAPI.Cohort(result.cohort)
             $0.sequence = result.sequence
@@ -143,7 +151,10 @@ package struct CohortAdministration: CohortServiceHandler {
     ) async throws(RPCError) -> UploadAssignmentsResponse {
         var session = UploadSession(engine: engine, context: call.writeContext)
         for try await request in requests {
-            if let receipt = try await session.take(request) { return receipt }
+            if !request.cohortID.isEmpty { call.audited(cohort: request.cohortID) }
+            guard let receipt = try await session.take(request) else { continue }
+            if receipt.added + receipt.removed > 0 { call.audited(sequence: receipt.sequence) }
+            return receipt
         }
         throw UploadSession.incomplete
     }
@@ -152,9 +163,11 @@ package struct CohortAdministration: CohortServiceHandler {
         _ request: ArchiveCohortRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> ArchiveCohortResponse {
+        call.audited(cohort: request.cohortID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.archive(cohort: request.cohortID, context: call.writeContext)
         }
+        if result.changed { call.audited(sequence: result.sequence) }
         return .with {
             $0.sequence = result.sequence
             if let pending = result.pending { $0.pendingChange = PendingChange(pending) }
@@ -165,6 +178,7 @@ package struct CohortAdministration: CohortServiceHandler {
         _ request: SetApprovalRequiredRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> SetApprovalRequiredResponse {
+        call.audited(cohort: request.cohortID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.setApproval(
                 cohort: request.cohortID,

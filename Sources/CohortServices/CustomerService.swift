@@ -58,9 +58,11 @@ package struct CustomerService: CustomerServiceHandler {
         _ request: EraseCustomerRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> EraseCustomerResponse {
+        call.audited(customer: request.customerID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.erase(customer: request.customerID, context: call.writeContext)
         }
+        call.audited(sequence: result.sequence)
         return .with {
             $0.sequence = result.sequence
             $0.left = result.left
@@ -71,10 +73,12 @@ package struct CustomerService: CustomerServiceHandler {
         _ request: EraseMembersRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> EraseMembersResponse {
+        call.audited(cohort: request.cohortID)
         let selection = MemberSelection(expected: request.expectedMembers, limit: request.limit)
         let result = try await answering { () async throws(DomainError) in
             try await engine.eraseMembers(cohort: request.cohortID, selection, context: call.writeContext)
         }
+        call.audited(sequence: result.sequence)
         return .with {
             $0.erased = result.erasure.erased
             $0.alreadyGone = result.erasure.alreadyGone
@@ -91,6 +95,7 @@ package struct CustomerService: CustomerServiceHandler {
         let result = try await answering { () async throws(DomainError) in
             try await engine.declareAttribute(name: request.name, type: type, context: call.writeContext)
         }
+        if result.created { call.audited(sequence: result.sequence) }
         return .with { $0.sequence = result.sequence }
     }
 

@@ -68,6 +68,7 @@ package struct OperationsService: OperationsServiceHandler {
                 $0.builds = status.builds.map { CohortAPI.BuildStatus($0) }
                 $0.watches = CohortAPI.WatchStatus(status.watches)
                 $0.approvals = CohortAPI.ApprovalStatus(status.approvals)
+                $0.audit = CohortAPI.AuditStatus(status.audit)
             }
         )
     }

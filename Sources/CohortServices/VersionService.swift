@@ -15,6 +15,7 @@ package struct VersionService: VersionServiceHandler {
         _ request: DraftVersionRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> DraftVersionResponse {
+        call.audited(cohort: request.cohortID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.draft(
                 cohort: request.cohortID,
@@ -33,6 +34,7 @@ package struct VersionService: VersionServiceHandler {
         _ request: DiscardVersionRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> DiscardVersionResponse {
+        call.audited(cohort: request.cohortID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.discard(
                 cohort: request.cohortID,
@@ -50,6 +52,7 @@ package struct VersionService: VersionServiceHandler {
         _ request: PreviewVersionRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> PreviewVersionResponse {
+        call.audited(cohort: request.cohortID)
         let candidate: PreviewCandidate
         switch request.candidate {
         case .version(let number): candidate = .version(number)
@@ -70,6 +73,7 @@ package struct VersionService: VersionServiceHandler {
         _ request: PublishVersionRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> PublishVersionResponse {
+        call.audited(cohort: request.cohortID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.publish(
                 cohort: request.cohortID,
@@ -91,6 +95,7 @@ package struct VersionService: VersionServiceHandler {
         _ request: RevertCohortRequest,
         _ call: ServerCall
     ) async throws(RPCError) -> RevertCohortResponse {
+        call.audited(cohort: request.cohortID)
         let result = try await answering { () async throws(DomainError) in
             try await engine.revert(
                 cohort: request.cohortID,

@@ -13,6 +13,9 @@ import Foundation
 /// `audit` starts the engine and derives all memberships anew; `members` writes the members of every cohort as Redis
 /// commands that add them to sets.
 struct Bench {
+    /// Of one run: what it leaves behind is thrown away.
+    static let audit = AuditKeyring()
+
     static func residentMiB() -> Double {
         let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
         for line in status.split(separator: "\n") where line.hasPrefix("VmRSS:") {
@@ -29,7 +32,7 @@ struct Bench {
 
     static func start(_ directory: String) throws -> (Engine, Double) {
         let engine = Engine(
-            store: SQLiteStore(directory: directory),
+            store: SQLiteStore(directory: directory, audit: audit),
             environment: EngineEnvironment(log: { event in
                 FileHandle.standardError.write(Data("\(event.message) \(event.metadata)\n".utf8))
             })
@@ -168,6 +171,38 @@ struct Bench {
         engine.shutdown()
     }
 
+    /// What the audit chain costs on the commit path: groups of 2,000 entries, and of one.
+    static func chain() {
+        let time = SystemClock.now()
+        for bytes in [60, 200, 1_000] {
+            for size in [2_000, 1] {
+                let group = (1...UInt64(size)).map {
+                    LogRow(
+                        sequence: $0,
+                        time: time,
+                        payload: [UInt8](repeating: UInt8(truncatingIfNeeded: $0), count: bytes)
+                    )
+                }
+                var chain = AuditChain()
+                let rounds = 200_000 / size
+                let begin = processorSeconds
+                for _ in 0..<rounds { _ = chain.append(group, audit.keys) }
+                let spent = processorSeconds - begin
+                report(
+                    "chain, groups of \(size), entries of \(bytes) B",
+                    String(format: "%.0f ns an entry", spent / Double(rounds * size) * 1e9)
+                )
+            }
+        }
+    }
+
+    /// Of this process: what others do meanwhile does not count.
+    private static var processorSeconds: Double {
+        var time = timespec()
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
     private static func put(_ engine: Engine, _ rows: [CustomerPut]) async throws {
         while true {
             var refused: DomainError?
@@ -220,12 +255,13 @@ case ("ingest", 4...):
     )
 case ("members", 3): try await Bench.members(arguments[2])
 case ("audit", 3): try await Bench.audit(arguments[2])
+case ("chain", 2): Bench.chain()
 case ("open", 3): try await Bench.open(arguments[2])
 default:
     FileHandle.standardError.write(
         Data(
-            "usage: cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES] | open DIRECTORY | audit DIRECTORY | members DIRECTORY\n"
-                .utf8
+            ("usage: cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES] | open DIRECTORY | audit DIRECTORY | members DIRECTORY "
+                + "| chain\n").utf8
         )
     )
     exit(2)

@@ -66,8 +66,9 @@ enum CohortServer {
         }
         let engineLogger = Logger(label: "cohort.engine")
         let health = ServiceHealth()
+        let keyring = AuditKeyring(try settings.auditKeys.load())
         let engine = Engine(
-            store: SQLiteStore(directory: settings.dataDirectory),
+            store: SQLiteStore(directory: settings.dataDirectory, audit: keyring),
             configuration: settings.engine,
             environment: EngineEnvironment(log: { engineLogger.log($0) }, stateChanged: { health.engine(is: $0) })
         )
@@ -83,17 +84,23 @@ enum CohortServer {
         var lifecycleLogger = Logger(label: "cohort.lifecycle")
         lifecycleLogger.logLevel = max(settings.logLevel, .info)
         // Stopped in reverse: first the calls end, then the engine finishes its queue and closes the store.
+        var services: [ServiceGroupConfiguration.ServiceConfiguration] = [
+            .init(
+                service: EngineService(engine: engine, logger: engineLogger),
+                failureTerminationBehavior: .gracefullyShutdownGroup
+            ),
+            .init(service: EngineMetrics(engine: engine)),
+            .init(service: access),
+        ]
+        if case .file(let file) = settings.auditKeys {
+            services.append(
+                .init(service: AuditKeyReload(file: file, keyring: keyring, engine: engine, logger: logger))
+            )
+        }
+        services.append(.init(service: rpc, failureTerminationBehavior: .gracefullyShutdownGroup))
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: [
-                    .init(
-                        service: EngineService(engine: engine, logger: engineLogger),
-                        failureTerminationBehavior: .gracefullyShutdownGroup
-                    ),
-                    .init(service: EngineMetrics(engine: engine)),
-                    .init(service: access),
-                    .init(service: rpc, failureTerminationBehavior: .gracefullyShutdownGroup),
-                ],
+                services: services,
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: lifecycleLogger
             )

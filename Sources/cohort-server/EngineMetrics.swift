@@ -11,6 +11,8 @@ final class EngineMetrics: Service {
         var entriesDeleted: UInt64 = 0
         var intervalsDeleted: UInt64 = 0
         var entriesRewritten: UInt64 = 0
+        var auditLost: UInt64 = 0
+        var auditDeleted: UInt64 = 0
     }
 
     private let engine: Engine
@@ -35,6 +37,14 @@ final class EngineMetrics: Service {
     private let approvalsPending: Gauge
     private let approvalsOldestAge: Gauge
     private let erasuresRunning: Gauge
+    private let auditRows: Gauge
+    private let auditOldestAge: Gauge
+    private let auditBuffered: Gauge
+    private let auditBufferLimit: Gauge
+    private let auditLost: Counter
+    private let auditDeleted: Counter
+    private let auditVerifiedAge: Gauge
+    private let auditFindings: Gauge
 
     init(
         engine: Engine,
@@ -64,6 +74,14 @@ final class EngineMetrics: Service {
         approvalsPending = gauge("cohort.approvals.pending")
         approvalsOldestAge = gauge("cohort.approvals.oldest_age")
         erasuresRunning = gauge("cohort.erasures.running")
+        auditRows = gauge("cohort.audit.rows")
+        auditOldestAge = gauge("cohort.audit.oldest_age")
+        auditBuffered = gauge("cohort.audit.buffered")
+        auditBufferLimit = gauge("cohort.audit.buffered.limit")
+        auditLost = counter("cohort.audit.rows_lost")
+        auditDeleted = counter("cohort.audit.rows_deleted")
+        auditVerifiedAge = gauge("cohort.audit.verified_age")
+        auditFindings = gauge("cohort.audit.findings")
     }
 
     func run() async throws {
@@ -85,6 +103,8 @@ final class EngineMetrics: Service {
             Self.count(upkeep.log.entriesDeleted, &counted.entriesDeleted, logEntriesDeleted)
             Self.count(upkeep.intervalsDeleted, &counted.intervalsDeleted, historyIntervalsDeleted)
             Self.count(upkeep.scrub.entriesRewritten, &counted.entriesRewritten, scrubEntriesRewritten)
+            Self.count(status.audit.lost, &counted.auditLost, auditLost)
+            Self.count(upkeep.audit.rowsDeleted, &counted.auditDeleted, auditDeleted)
         }
         logBytes.record(upkeep.log.bytes)
         logOldestSequence.record(upkeep.log.firstSequence)
@@ -98,6 +118,12 @@ final class EngineMetrics: Service {
         approvalsPending.record(status.approvals.pending)
         approvalsOldestAge.record(age(status.approvals.oldest))
         erasuresRunning.record(status.approvals.erasuresRunning)
+        auditRows.record(upkeep.audit.rows)
+        auditOldestAge.record(age(upkeep.audit.oldest))
+        auditBuffered.record(status.audit.buffered)
+        auditBufferLimit.record(status.audit.bufferLimit)
+        auditVerifiedAge.record(age(upkeep.audit.verification?.completedAt))
+        auditFindings.record(upkeep.audit.verification?.findings ?? 0)
     }
 
     private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {

@@ -32,7 +32,7 @@ struct RPCService: Service {
             services: [
                 MembershipService(engine: engine), CustomerService(engine: engine),
                 CohortAdministration(engine: engine), VersionService(engine: engine), HistoryService(engine: engine),
-                ApprovalService(engine: engine),
+                ApprovalService(engine: engine), AuditService(engine: engine),
                 OperationsService(
                     engine: engine,
                     startedAt: SystemClock.now(),
@@ -42,7 +42,9 @@ struct RPCService: Service {
                 access.service, health.service,
             ],
             interceptors: [
-                LoggingInterceptor(logger: logger), DeadlineInterceptor(longestUpload: settings.upload),
+                LoggingInterceptor(logger: logger),
+                AuditInterceptor(engine: engine, isAdministrative: AccessTable.isAdministrative),
+                DeadlineInterceptor(longestUpload: settings.upload),
                 AuthenticationInterceptor(access.authenticator),
                 AuthorizationInterceptor(methods: AccessTable.methods, errorDomain: CohortRelease.errorDomain),
             ],

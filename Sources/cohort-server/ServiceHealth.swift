@@ -11,8 +11,8 @@ final class ServiceHealth: Sendable {
     init() {
         service = HealthService(services: [
             MembershipServiceMethods.service, CustomerServiceMethods.service, CohortServiceMethods.service,
-            VersionServiceMethods.service, HistoryServiceMethods.service, OperationsServiceMethods.service,
-            ApprovalServiceMethods.service,
+            VersionServiceMethods.service, HistoryServiceMethods.service, ApprovalServiceMethods.service,
+            AuditServiceMethods.service, OperationsServiceMethods.service, AccessServiceMethods.service,
         ])
         service.setAll(.notServing)
         // It answers in every state of the engine.

@@ -19,8 +19,8 @@ struct Cohortctl: AsyncParsableCommand {
         subcommands: [
             StatusCommand.self, CapacityCommand.self, CheckCommand.self, CohortsOfCommand.self, MembersCommand.self,
             CombineCommand.self, WatchCommand.self, ExplainCommand.self, HistoryCommand.self,
-            CustomersCommand.self, CohortsCommand.self, AttributesCommand.self, RulesCommand.self, AccessCommand.self,
-            TokenCommand.self,
+            CustomersCommand.self, CohortsCommand.self, AttributesCommand.self, RulesCommand.self, AuditCommand.self,
+            AccessCommand.self, TokenCommand.self,
         ]
     )
 

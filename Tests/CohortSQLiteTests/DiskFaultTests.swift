@@ -206,7 +206,7 @@ struct DiskFaultTests {
         }
         #expect(message.contains("Nothing was written"))
         try await put(engine, "bob", 20)
-        #expect(engine.status.problem.isEmpty && engine.status.state == .serving)
+        #expect(engine.status.problem.isEmpty && engine.status.state == .serving, "\(engine.status.problem)")
         try await blocking { engine.shutdown() }
         try await check(directory, ["ann": 20, "bob": 20])
     }

@@ -93,7 +93,7 @@ extension ModelRun {
         _ reports: [WorkerReport],
         _ directory: String
     ) throws {
-        let log = try LogFile(directory: directory)
+        let log = try LogFile(directory: directory, keyring: .forTests())
         defer { log.close() }
         let bounds = try log.bounds()
         let entries = try log.read(from: model.sequence + 1, limit: .max).map { try $0.decoded() }

@@ -446,6 +446,8 @@ final class ModelRun {
 
     func compare() async throws {
         try compareApprovals()
+        let verdict = try await engine.verdict()
+        #expect(verdict.findings == [] && verdict.entriesChecked > 0)
         let audit = try await engine.audit()
         #expect(audit.differences == 0, "\(audit.samples)")
         #expect(audit.customers == UInt64(model.customers.count))

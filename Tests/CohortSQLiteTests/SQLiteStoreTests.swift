@@ -1,3 +1,4 @@
+import CrashTesting
 import Foundation
 import GRDB
 import Testing
@@ -291,7 +292,7 @@ struct SQLiteStoreTests {
         let directory = TemporaryDirectory()
         _ = try await fill(directory.path, customers: 1)
         // The setting belongs to a connection: what counts is that opening one without it is refused.
-        let log = try LogFile(directory: directory.path)
+        let log = try LogFile(directory: directory.path, keyring: .forTests())
         #expect(try log.synchronousSetting() == 2)
         log.close()
     }

@@ -1,3 +1,4 @@
+import CrashTesting
 import Foundation
 import Synchronization
 import Testing
@@ -36,11 +37,19 @@ final class TemporaryDirectory: Sendable {
     deinit { try? FileManager.default.removeItem(atPath: path) }
 }
 
+extension SQLiteStore {
+    convenience init(directory: String, options: FileOptions = FileOptions()) {
+        self.init(directory: directory, audit: .forTests(), options: options)
+    }
+}
+
 /// Passes everything on, and fails what it is told to.
 final class FaultyStore: Store {
     struct Faults: Sendable {
         /// Tables are not written any more: what is committed stays in the log alone.
         var apply = false
+        /// Own rows of the audit are not written any more.
+        var audit = false
         /// The next appends fail without being written.
         var appendsLost = 0
         /// Appends that still work before all are lost; `nil` for all.
@@ -156,6 +165,7 @@ final class FaultyStore: Store {
     }
     var sizeInBytes: UInt64 { store.sizeInBytes }
     var upkeep: any StoreUpkeep { store.upkeep }
+    var audit: any AuditStore { FaultyAudit(store: store.audit, fails: faults.withLock { $0.audit }) }
     func close() { store.close() }
 }
 
@@ -174,6 +184,31 @@ final class Gate: Sendable {
     }
 
     func open() { state.update { $0.open = true } }
+/// Passes everything on, but own rows if it is told so.
+private struct FaultyAudit: AuditStore {
+    let store: any AuditStore
+    let fails: Bool
+
+    var head: AuditHead? { store.head }
+    var keys: AuditKeys { store.keys }
+    func append(_ records: [AuditRecord], at now: Timestamp) throws(StoreError) {
+        if fails { throw .failed("planted: no audit") }
+        try store.append(records, at: now)
+    }
+    func rows(from position: UInt64, descending: Bool, limit: Int) throws(StoreError) -> [AuditRow] {
+        try store.rows(from: position, descending: descending, limit: limit)
+    }
+    func piece(from position: UInt64, limit: Int, entries: Int) throws(StoreError) -> AuditPiece {
+        try store.piece(from: position, limit: limit, entries: entries)
+    }
+    func deleteRows(
+        from position: UInt64,
+        before time: Timestamp,
+        limit: Int
+    ) throws(StoreError) -> (deleted: Int, next: UInt64) {
+        try store.deleteRows(from: position, before: time, limit: limit)
+    }
+    func figures() throws(StoreError) -> AuditStoreFigures { try store.figures() }
 }
 
 /// Runs something that blocks off the tasks' threads.

@@ -63,6 +63,22 @@ extension Engine {
         }
     }
 
+    /// Verifies the audit to the end.
+    func verdict(known: AuditHead? = nil) async throws -> AuditVerdict {
+        let verification = try verifyAudit(known: known)
+        while true {
+            if case .done(let verdict) = try await verification.next() { return verdict }
+        }
+    }
+
+    /// Everything that a query finds.
+    func items(_ query: AuditQuery) async throws -> [AuditItem] {
+        let listing = try listAudit(query)
+        var items: [AuditItem] = []
+        while let page = try await listing.next() { items += page }
+        return items
+    }
+
     func stop() async throws { try await blocking { [self] in shutdown() } }
 
     func ordinal(of id: String) -> Ordinal? {

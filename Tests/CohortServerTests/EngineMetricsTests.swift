@@ -46,6 +46,11 @@ struct EngineMetricsTests {
         #expect(try factory.expectGauge("cohort.builds.limit").lastValue == 64)
         #expect(try factory.expectGauge("cohort.watches.running").lastValue == 0)
         #expect(try factory.expectGauge("cohort.watches.slowest_behind").lastValue == 0)
+        // At start: the beginning, and the groups of two attributes.
+        #expect(try factory.expectGauge("cohort.audit.rows").lastValue == 3)
+        #expect(try factory.expectGauge("cohort.audit.buffered.limit").lastValue == 10_000)
+        #expect(try factory.expectCounter("cohort.audit.rows_lost").totalValue == 0)
+        #expect(try factory.expectGauge("cohort.audit.findings").lastValue == 0)
         time.withLock { $0 = $0.advanced(bySeconds: 2_000) }
         metrics.update()
         #expect(try factory.expectGauge("cohort.log.oldest_age").lastValue == 2_000)

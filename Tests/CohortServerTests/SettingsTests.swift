@@ -1,4 +1,5 @@
 import CohortCore
+import CohortServices
 import Foundation
 import RPC
 import Testing
@@ -110,6 +111,104 @@ struct SettingsTests {
         ] {
             #expect(await refusal(["--dev", flag + "=" + value]).contains(flag), "\(flag) \(value)")
         }
+    }
+
+    @Test("Without --dev a policy is needed, and a way to show who one is; tokens need issuer and audience")
+    func access() async throws {
+        let tls = ["--tls-certificate", "a", "--tls-key", "b", "--audit-key-file", "k", "--tls-clients"]
+        #expect(await refusal(tls + ["require", "--tls-ca", "c"]).contains("--auth-policy"))
+        #expect(await refusal(tls + ["off", "--auth-policy", "p"]).contains("--auth-jwt-keys"))
+        let keys = ["--auth-policy", "p", "--auth-jwt-keys", "j"]
+        #expect(await refusal(tls + ["off"] + keys).contains("--auth-jwt-issuer"))
+        #expect(await refusal(["--dev", "--auth-jwt-audience", "x"]).contains("--auth-jwt-keys"))
+        let all = keys + ["--auth-jwt-issuer", "i", "--auth-jwt-audience", "a"]
+        let secured = try await settings(tls + ["off"] + all + ["--auth-jwt-skew-seconds", "5", "--limits-auth-tokens", "7"])
+        #expect(
+            secured.access.tokens
+                == TokenRequirements(issuer: "i", audience: "a", clockSkew: 5, maximumBytes: 8_192)
+        )
+        let configuration = secured.access.authenticator
+        #expect(configuration.anonymous == nil && configuration.everyone == nil && configuration.maximumTokens == 7)
+        #expect(configuration.failures == GCRA.Limit(perSecond: 1, burst: 100))
+        // With --dev nobody has to show anything; a policy judges those who do.
+        let free = try await settings(["--dev"]).access.authenticator
+        #expect(free.anonymous != nil && free.everyone != nil)
+        let judged = try await settings(["--dev", "--auth-policy", "p"]).access.authenticator
+        #expect(judged.anonymous != nil && judged.everyone == nil)
+    }
+
+    @Test("What a policy says is understood, or refused by name")
+    func policy() throws {
+        func refusal(_ text: String) -> String {
+            let error = #expect(throws: PolicyFile.Invalid.self) { _ = try PolicyFile.parse(Data(text.utf8)) }
+            return error?.description ?? ""
+        }
+        let policy = try PolicyFile.parse(
+            Data(
+                """
+                grants:
+                  - {certificate: "spiffe://a/*", roles: [reader], cohorts: [A, B]}
+                  - {subject: ann, roles: [admin, writer]}
+                  - {claim: {name: groups, value: sre}, roles: [operator]}
+                """.utf8
+            )
+        )
+        #expect(
+            policy.rules == [
+                .init(.certificate("spiffe://a/*"), roles: [.reader], resources: ["A", "B"]),
+                .init(.subject("ann"), roles: [.admin, .writer]),
+                .init(.claim(name: "groups", value: "sre"), roles: [.operator]),
+            ]
+        )
+        #expect(try PolicyFile.parse(Data("grants: []".utf8)).rules.isEmpty)
+        let cases = [
+            ("", "'grants'"), ("grants: {}", "'grants'"), ("grants: []\nmore: 1", "'grants'"), ("grants: [", "YAML"),
+            ("grants: [x]", "grants[0]"), ("grants: [{roles: [reader]}]", "one of certificate, subject and claim"),
+            ("grants: [{subject: a, certificate: b, roles: [reader]}]", "one of certificate, subject and claim"),
+            ("grants: [{subject: a}]", "grants[0].roles"), ("grants: [{subject: a, roles: [root]}]", "'root'"),
+            ("grants: [{subject: a, role: [reader]}]", "'role'"), ("grants: [{subject: '*', roles: [reader]}]", "everybody"),
+            ("grants: [{subject: 'a*b', roles: [reader]}]", "before its end"),
+            ("grants: [{subject: a, roles: reader}]", "no list"),
+            ("grants: [{subject: a, roles: [admin, reader], cohorts: [A]}]", "restricts the role reader"),
+            ("grants: [{subject: a, roles: [reader], cohorts: []}]", "is empty"),
+            ("grants: [{claim: groups, roles: [reader]}]", "{name: …, value: …}"),
+        ]
+        for (text, wanted) in cases { #expect(refusal(text).contains(wanted), "\(text): \(refusal(text))") }
+    }
+
+    @Test("Without --dev the audit needs a key, from a file or the environment; its limits reach the engine")
+    func audit() async throws {
+        let tls = [
+            "--tls-certificate", "a", "--tls-key", "b", "--tls-clients", "require", "--tls-ca", "c", "--auth-policy", "p",
+        ]
+        let missing = await refusal(tls)
+        #expect(missing.contains("--audit-key-file") && missing.contains("cohortctl audit key"))
+        guard case .file(let file) = try await settings(tls + ["--audit-key-file", "/k"]).auditKeys else {
+            Issue.record("no file")
+            return
+        }
+        #expect(file.path == "/k" && !file.isDevelopment)
+        guard case .environment("x") = try await settings(tls, ["COHORT_AUDIT_KEY": "x"]).auditKeys else {
+            Issue.record("not from the environment")
+            return
+        }
+        #expect(await refusal(tls + ["--audit-key-file", "/k"], ["COHORT_AUDIT_KEY": "x"]).contains("one of them"))
+        #expect(throws: SettingsError.self) { try AuditKeySource.environment("x").load() }
+        // A secret is no flag: everyone sees those.
+        #expect(await refusal(tls + ["--audit-key", "x"]).contains("--audit-key"))
+        guard case .file(let made) = try await settings(["--dev", "--data-dir", "/d"]).auditKeys else {
+            Issue.record("no file")
+            return
+        }
+        #expect(made.path == "/d/keys/audit.key" && made.isDevelopment)
+        let standard = try await settings(["--dev"]).engine
+        #expect(standard.auditRetentionAge == 400 * 86_400 && standard.maximumAuditRows == 10_000)
+        #expect(standard.maximumAuditList == 100_000)
+        let own = try await settings(
+            ["--dev", "--audit-retention-age", "forever", "--limits-audit-rows", "200", "--limits-audit-list", "7"]
+        ).engine
+        #expect(own.auditRetentionAge == nil && own.maximumAuditRows == 200 && own.maximumAuditList == 7)
+        #expect(await refusal(["--dev", "--limits-audit-rows", "1"]).contains("100 to 1000000"))
     }
 
     @Test("The limits of the past reach the engine")

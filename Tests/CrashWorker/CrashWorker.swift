@@ -26,7 +26,7 @@ enum CrashWorker {
         configuration.materializeInterval = sizes[5]
         configuration.bulkThreshold = sizes[6]
         let engine = Engine(
-            store: SQLiteStore(directory: arguments[1]),
+            store: SQLiteStore(directory: arguments[1], audit: .forTests()),
             configuration: configuration,
             environment: EngineEnvironment(now: { clock })
         )

@@ -17,6 +17,8 @@ struct AccessCertificates {
 
     func path(_ name: String) -> String { trusted.file(name) }
 
+    func serverArguments(clients: String) -> [String] { trusted.serverArguments(clients: clients) }
+
     func issue(_ name: String, names: String, days: Int = 2) throws { try trusted.issue(name, names: names, days: days) }
 
     /// A client of the other authority, beside those of the trusted one.
@@ -51,12 +53,10 @@ final class SecuredServer: Sendable {
         program = try RunningProgram(
             Programs.server,
             [
-                "--listen", "127.0.0.1:0", "--data-dir", files.file("data"), "--tls-certificate",
-                certificates.path("server.pem"), "--tls-key", certificates.path("server.key"), "--tls-ca",
-                certificates.path("ca.pem"), "--tls-clients", clients, "--auth-policy", files.file("policy.yaml"),
+                "--listen", "127.0.0.1:0", "--data-dir", files.file("data"), "--auth-policy", files.file("policy.yaml"),
                 "--auth-jwt-keys", files.file("keys.json"), "--auth-jwt-issuer", Self.issuer, "--auth-jwt-audience",
                 "cohort",
-            ] + arguments
+            ] + certificates.serverArguments(clients: clients) + arguments
         )
         endpoint = try await TestServer.address(program)
         let deadline = ContinuousClock.now + .seconds(60)

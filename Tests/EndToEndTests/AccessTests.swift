@@ -70,6 +70,10 @@ struct AccessTests {
         GetStatus admin operator auditor
         GetCapacity admin operator
         """,
+        "cohort.v1.AuditService": """
+            ListAuditRows auditor
+            VerifyAudit auditor
+            """,
         "cohort.v1.AccessService": "ListAccess admin auditor",
         "grpc.health.v1.Health": """
         Check reader writer admin operator auditor
@@ -115,7 +119,7 @@ struct AccessTests {
         let all =
             MembershipServiceMethods.all + HistoryServiceMethods.all + CustomerServiceMethods.all
             + CohortServiceMethods.all + VersionServiceMethods.all + OperationsServiceMethods.all
-            + AccessServiceMethods.all + ApprovalServiceMethods.all
+            + AccessServiceMethods.all + ApprovalServiceMethods.all + AuditServiceMethods.all
             + [HealthService.Methods.check, HealthService.Methods.watch, HealthService.Methods.list]
         return Dictionary(uniqueKeysWithValues: all.map { ($0.fullName, $0) })
     }()
@@ -497,10 +501,9 @@ struct AccessTests {
             let program = try RunningProgram(
                 Programs.server,
                 [
-                    "--listen", "127.0.0.1:0", "--data-dir", files.file("data"), "--tls-certificate",
-                    certificates.path("server.pem"), "--tls-key", certificates.path("server.key"), "--tls-ca",
-                    certificates.path("ca.pem"), "--auth-policy", files.file("policy.yaml"),
-                ]
+                    "--listen", "127.0.0.1:0", "--data-dir", files.file("data"), "--auth-policy",
+                    files.file("policy.yaml"),
+                ] + certificates.serverArguments(clients: "require")
             )
             return (try await program.wait(seconds: 30), program.errors)
         }
@@ -514,5 +517,9 @@ struct AccessTests {
         try mode(0o666, files.file("policy.yaml"))
         (status, said) = try await start()
         #expect(status == 1 && said.contains("--auth-policy") && said.contains("chmod go-w"), "\(said)")
+        try mode(0o644, files.file("policy.yaml"))
+        try mode(0o604, certificates.path("audit.key"))
+        (status, said) = try await start()
+        #expect(status == 1 && said.contains("--audit-key-file") && said.contains("chmod"), "\(said)")
     }
 }

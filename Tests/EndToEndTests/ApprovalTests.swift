@@ -31,7 +31,7 @@ struct ApprovalTests {
     private func start(_ authority: TestAuthority, _ data: String, policy: String) async throws -> Two {
         let server = try await TestServer(
             dataDirectory: data,
-            arguments: authority.serverArguments + ["--auth-policy", policy, "--approvals-expire-age", "1h"],
+            arguments: authority.serverArguments() + ["--auth-policy", policy, "--approvals-expire-age", "1h"],
             isDevelopment: false,
             waitsUntilReady: false
         )

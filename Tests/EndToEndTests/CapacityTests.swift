@@ -52,6 +52,7 @@ struct CapacityTests {
                 Set(limits.keys) == [
                     "limits.cohorts", "limits.attributes", "customers", "limits.builds", "limits.watches",
                     "limits.queue.rows", "limits.pending.bytes", "limits.approvals.pending", "limits.erasures",
+                    "limits.audit.rows",
                     "bulk changes", "bulk change bytes", "limits.connections", "log.retention.bytes", "disk",
                 ]
             )
@@ -68,9 +69,13 @@ struct CapacityTests {
         #expect(table.contains("limits.cohorts") && table.contains("MEAN COST") && table.contains("PAID"), "\(table)")
         let json = try await server.cohortctl("--output", "json", "capacity").output
         let message = try GetCapacityResponse(jsonString: json)
-        #expect(message.cohorts.count == 3 && message.limits.count == 14)
+        #expect(message.cohorts.count == 3 && message.limits.count == 15)
         let status = try await server.cohortctl("status").output
-        #expect(status.contains("log from") && status.contains("drift") && status.contains("to scrub"), "\(status)")
+        #expect(
+            status.contains("log from") && status.contains("drift") && status.contains("to scrub")
+                && status.contains("0 lost"),
+            "\(status)"
+        )
         #expect(try await server.stop() == 0)
     }
 }

@@ -118,7 +118,10 @@ final class TestServer: Sendable {
             (isDevelopment ? ["--dev"] : []) + ["--listen", "\(listen)", "--data-dir", dataDirectory] + arguments
         )
         endpoint = try await Self.address(program)
-        if waitsUntilReady { try await waitUntilReady() }
+        guard waitsUntilReady else { return }
+        do { try await waitUntilReady() } catch {
+            throw HarnessError("the server does not get ready: \(error); it said: \(program.errors)")
+        }
     }
 
     deinit { program.signal(SIGKILL) }

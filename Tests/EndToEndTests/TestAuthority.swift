@@ -14,16 +14,22 @@ struct TestAuthority {
             ["req", "-x509", "-nodes", "-days", "2", "-keyout", file("ca.key"), "-out", file("ca.pem")]
                 + ["-subj", "/CN=test", "-addext", "basicConstraints=critical,CA:TRUE"] + Self.newKey
         )
+        try write("audit.key", Data((0..<32).map { _ in UInt8.random(in: 0...255) }).base64EncodedString() + "\n")
         try issue("server", names: "DNS:localhost,IP:127.0.0.1")
         for (name, names) in clients { try issue(name, names: names) }
     }
 
-    /// The settings of a server that demands certificates of this authority.
-    var serverArguments: [String] {
+    /// The settings of a server that asks for certificates of this authority, and a key for its audit.
+    func serverArguments(clients: String = "require") -> [String] {
         [
             "--tls-certificate", file("server.pem"), "--tls-key", file("server.key"), "--tls-ca", file("ca.pem"),
-            "--tls-clients", "require",
+            "--tls-clients", clients, "--audit-key-file", file("audit.key"),
         ]
+    }
+
+    private func write(_ name: String, _ text: String) throws {
+        try text.write(toFile: file(name), atomically: true, encoding: .utf8)
+        try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: file(name))
     }
 
     /// The options of a cohortctl that is one of the clients.

@@ -124,6 +124,7 @@ package struct EngineStatus: Sendable, Hashable {
     package var watches: WatchStatus
     /// The changes that wait for approval.
     package var approvals: ApprovalStatus
+    package var audit: AuditStatus
     /// What is wrong, fit for an operator; empty if nothing.
     package var problem: String
 }

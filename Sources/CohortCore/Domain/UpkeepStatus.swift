@@ -3,6 +3,7 @@ package struct UpkeepStatus: Sendable, Hashable {
     package var log = LogStatus()
     package var drift = DriftStatus()
     package var scrub = ScrubStatus()
+    package var audit = AuditUpkeepStatus()
     /// Closed intervals deleted because of their age, since the start.
     package var intervalsDeleted: UInt64 = 0
 

@@ -40,6 +40,7 @@ extension Engine {
                 shared.memberErasures.running,
                 of: configuration.maximumMemberErasures
             ),
+            LimitUse("limits.audit.rows", shared.audit.buffered, of: configuration.maximumAuditRows),
             LimitUse("limits.watches", shared.watches.status(latest: 0).running, of: configuration.maximumWatches),
             LimitUse("bulk changes", published.bulks.count, of: configuration.maximumBulkChanges),
             LimitUse("bulk change bytes", stagedBytes, of: configuration.maximumBulkBytes),

@@ -135,7 +135,8 @@ extension WriteContext {
 }
 
 extension String {
-    fileprivate func cut(bytes limit: Int) -> String {
+    /// The longest beginning of at most this many bytes that ends between two characters.
+    func cut(bytes limit: Int) -> String {
         guard utf8.count > limit else { return self }
         var result = ""
         var size = 0

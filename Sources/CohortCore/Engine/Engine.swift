@@ -13,6 +13,9 @@ package final class Engine: Sendable {
         var scanners: WorkerPool?
         var erasers: WorkerPool?
         var upkeep: Worker?
+        var audit: Worker?
+        /// Reads and verifies the audit.
+        var auditors: WorkerPool?
         var started = false
         var stopping = false
     }
@@ -71,6 +74,7 @@ package final class Engine: Sendable {
         shared.watchWaiters.advance(to: committer.sequence)
         let committer = committer
         threads.withLock {
+            $0.auditors = WorkerPool(threads: 1, capacity: 64)
             $0.readers = WorkerPool(threads: shared.configuration.readThreads, capacity: 4_096)
             let scans = shared.configuration.maximumHistoryScans
             $0.scanners = WorkerPool(threads: scans, capacity: scans)
@@ -80,6 +84,7 @@ package final class Engine: Sendable {
             let builds = shared.builds
             $0.builds = Worker(name: "cohort-builds") { builds.run() }
         }
+        startAudit()
         shared.resumeBuilds()
         if shared.configuration.upkeepInterval > 0 {
             let upkeep = upkeepPasses
@@ -146,6 +151,12 @@ package final class Engine: Sendable {
         running.readers?.stop()
         running.scanners?.stop()
         running.erasers?.stop()
+        running.auditors?.stop()
+        shared.audit.stop()
+        running.audit?.join()
+        if let failure = shared.tryLogAuditHead() {
+            shared.log(.error, "the audit head cannot be written", [("error", failure)])
+        }
         shared.store.close()
         shared.state = .stopped
     }
@@ -168,6 +179,7 @@ package final class Engine: Sendable {
             builds: shared.builds.views,
             watches: shared.watches.status(latest: shared.watchWaiters.current),
             approvals: shared.approvals,
+            audit: auditStatus(figures.upkeep.audit),
             problem: figures.problem
         )
     }
@@ -216,6 +228,26 @@ package final class Engine: Sendable {
             try shared.requireReadable(); throw .internal(message: "no threads")
         }
         return try await erasers.run(body)
+    /// Runs a read of the audit on the thread kept for such.
+    func onAuditThread<R: Sendable>(
+        _ body: @escaping @Sendable () -> Result<R, DomainError>
+    ) async throws(DomainError) -> R {
+        guard let auditors = threads.withLock({ $0.auditors }) else {
+            try shared.requireReadable(); throw .internal(message: "no threads")
+        }
+        return try await auditors.run(body)
+    }
+
+    private func startAudit() {
+        let shared = shared
+        threads.withLock {
+            $0.audit = Worker(name: "cohort-audit") { shared.audit.run { shared.setAuditProblem($0) } }
+        }
+        // Tried again by upkeep.
+        try? shared.noteAuditFigures()
+        if let failure = shared.tryLogAuditHead() {
+            shared.log(.error, "the audit head cannot be written", [("error", failure)])
+        }
     }
 
     /// Runs a long read of the whole store on a thread kept for such.

@@ -96,8 +96,16 @@ package struct EngineConfiguration: Sendable {
     package var logSlackBytes: UInt64 = 64 << 20
     /// Seconds that memberships that are over stay in the history; `nil` for ever.
     package var historyRetentionAge: Int64? = 90 * 86_400
+    /// Seconds that rows of the audit stay, but for those that go with the log; `nil` for ever.
+    package var auditRetentionAge: Int64? = 400 * 86_400
     /// Seconds that an erasure waits for the pass that scrubs log and history, at most 24 hours less what that takes.
     package var scrubDelay: Int64 = 6 * 3_600
+
+    // Audit
+    /// Rows of the audit that wait for the store before others are lost, and counted.
+    package var maximumAuditRows = 10_000
+    /// The most rows of the audit in one answer.
+    package var maximumAuditList = 100_000
 
     // Reads
     /// The longest that a read waits for a sequence, whatever its deadline.

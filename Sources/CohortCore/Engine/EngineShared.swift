@@ -13,6 +13,8 @@ final class EngineShared: Sendable {
     /// What can have a problem of its own.
     enum Part: String, Sendable, CaseIterable {
         case log, tables, folding, rules, upkeep, start
+        /// Writing rows of the audit, and what the chain of them tells.
+        case audit, chain
         /// Something stored cannot be read. It stays shown: only a restore mends it.
         case damage
     }
@@ -51,6 +53,11 @@ final class EngineShared: Sendable {
     let watchWaiters = SequenceWaiters()
     let watches: WatchRegistry
     let tail: LogTail
+    let audit: AuditTrail
+    /// The end of the audit chain that was logged last.
+    let loggedHead = Mutex<AuditHead?>(nil)
+    /// Whether the audit is being verified.
+    let isVerifying = Atomic<Bool>(false)
     /// Uploads that run.
     let uploads = Atomic<Int>(0)
     /// Scans for members at a past point that run.
@@ -71,6 +78,7 @@ final class EngineShared: Sendable {
         )
         builds = BuildQueue(capacity: configuration.maximumBuilds, retryAfter: configuration.retryAfter)
         watches = WatchRegistry(configuration)
+        audit = AuditTrail(store: store, capacity: configuration.maximumAuditRows, now: environment.now)
         tail = LogTail(
             maximumEntries: configuration.watchTailEntries,
             maximumBytes: configuration.watchTailBytes

@@ -7,7 +7,7 @@ import Synchronization
 /// engine's clock alone.
 final class Upkeep: Sendable {
     private enum Pass: CaseIterable {
-        case drift, log, history, scrub, builds, approvals
+        case drift, log, history, scrub, audit, builds, approvals
     }
 
     private struct Passes {
@@ -15,6 +15,7 @@ final class Upkeep: Sendable {
         var log = LogRetention()
         var history = HistoryRetention()
         var scrub = ErasureScrub()
+        var audit = AuditUpkeep()
         /// When unfinished builds are looked for next.
         var buildsDue = Timestamp.minimum
         /// Those that the store failed, until when they wait, and why.
@@ -26,6 +27,7 @@ final class Upkeep: Sendable {
             case .log: try log.step(shared, now)
             case .history: try history.step(shared, now)
             case .scrub: try scrub.step(shared, now)
+            case .audit: try audit.step(shared, now)
             case .builds: resumeBuilds(shared, now)
             case .approvals: shared.closeExpiredRequests(now)
             }

@@ -29,8 +29,8 @@ extension MemoryStore: StoreUpkeep {
 
     package func deleteEntries(through sequence: UInt64) throws(StoreError) -> Int {
         state.withLock { state in
-            let end = min(sequence, state.secured)
-            let count = min(state.log.prefix { $0.sequence <= end }.count, max(state.log.count - 1, 0))
+            let end = state.removeGroups(through: sequence, keyring.keys)
+            let count = state.log.prefix { $0.sequence <= end }.count
             state.log.removeFirst(count)
             return count
         }
@@ -85,6 +85,9 @@ extension MemoryStore: StoreUpkeep {
         state.withLock { state in
             guard let first = state.log.first?.sequence else { return }
             for row in rows where row.sequence >= first && row.sequence <= state.secured {
+                let old = state.log[Int(row.sequence - first)]
+                let seal = AuditSeal.sealing(row, over: (old, state.auditSeals[row.sequence]), keyring.keys)
+                state.auditSeals[row.sequence] = seal
                 state.log[Int(row.sequence - first)] = row
             }
         }

@@ -22,13 +22,21 @@ package final class MemoryStore: Store {
         var erasures: [UInt64: Erasure] = [:]
         /// The applied sequence that upkeep may rely on.
         var secured: UInt64 = 0
+        var chain = AuditChain()
+        /// In order of position.
+        var audit: [AuditRow] = []
+        var auditGaps: [AuditGap] = []
+        var auditFloor: AuditFloor?
+        var auditSeals: [UInt64: AuditSeal] = [:]
         var isOpen = false
     }
 
     private let storeID: String
+    let keyring: AuditKeyring
     let state = Mutex(State())
 
-    package init() {
+    package init(audit: AuditKeyring = AuditKeyring()) {
+        keyring = audit
         var random = SystemRandomNumberGenerator()
         storeID = (0..<32).map { _ in String(UInt8.random(in: 0..<16, using: &random), radix: 16) }.joined()
     }
@@ -92,6 +100,7 @@ package final class MemoryStore: Store {
             guard let first = rows.first else { return }
             guard first.sequence == (state.log.last?.sequence ?? 0) + 1 else { throw .corrupt("the log has a gap") }
             state.log.append(contentsOf: rows)
+            state.audit += state.chain.append(rows, keyring.keys)
         }
     }
 

@@ -82,6 +82,9 @@ package protocol Store: Sendable {
     /// Retention and scrubbing.
     var upkeep: any StoreUpkeep { get }
 
+    /// The audit chain, of which each group of entries becomes a row.
+    var audit: any AuditStore { get }
+
     /// Gives the store back. Nothing may be called afterwards.
     func close()
 }

@@ -18,6 +18,7 @@ struct ServerSettings: Sendable {
     let limits: ServerLimits
     let access: AccessSettings
     let engine: EngineConfiguration
+    let auditKeys: AuditKeySource
 
     /// - Throws: ``SettingsError`` naming the setting and what would be right.
     init(_ reader: SettingsReader) throws {
@@ -70,6 +71,27 @@ struct ServerSettings: Sendable {
             guard let path else { continue }
             do { try SettingsFile.check(path, secrecy) } catch { throw SettingsError("\(flag): \(error)") }
         }
+        auditKeys = try Self.auditKeys(reader, isDevelopment ? dataDirectory : nil)
+    }
+
+    /// - Parameter directory: in development, where the data is.
+    private static func auditKeys(_ reader: SettingsReader, _ directory: String?) throws -> AuditKeySource {
+        let path = try reader.text("audit.key.file")
+        if let text = reader.auditKey {
+            guard path == nil else {
+                throw SettingsError("COHORT_AUDIT_KEY and --audit-key-file say the same; give one of them")
+            }
+            return .environment(text)
+        }
+        if let path { return .file(AuditKeyFile(path: path, isDevelopment: directory != nil)) }
+        guard let directory else {
+            throw SettingsError(
+                "the audit needs a key that is kept outside of the data directory: set --audit-key-file to a file that "
+                    + "only this user can read, made with `cohortctl audit key > FILE`, or COHORT_AUDIT_KEY to what "
+                    + "`cohortctl audit key` prints"
+            )
+        }
+        return .file(AuditKeyFile(path: directory + "/keys/audit.key", isDevelopment: true))
     }
 
     static func isLoopback(_ host: String) -> Bool {
@@ -166,6 +188,9 @@ struct ServerSettings: Sendable {
         engine.logRetentionAge = try reader.age("log.retention.age")
         engine.logRetentionBytes = try reader.bytes("log.retention.bytes")
         engine.historyRetentionAge = try reader.age("history.retention.age")
+        engine.auditRetentionAge = try reader.age("audit.retention.age")
+        engine.maximumAuditRows = try reader.whole("limits.audit.rows")
+        engine.maximumAuditList = try reader.whole("limits.audit.list")
         guard let scrubDelay = try reader.age("erase.scrub.age") else {
             throw SettingsError("--erase-scrub-age: what was erased has to be scrubbed; give a time of at most 22h")
         }

@@ -68,6 +68,12 @@ struct Setting: Sendable {
             "how far the clocks of the tokens' issuer and the server may be apart"
         ),
         Setting(
+            "audit.key.file",
+            .text(default: nil),
+            "file with the keys of the audit chain, one a line, the last is the current one; COHORT_AUDIT_KEY has the keys "
+                + "themselves instead; made in development"
+        ),
+        Setting(
             "log.level",
             .word(["trace", "debug", "info", "notice", "warning", "error", "critical"], default: "info"),
             "least severe level logged"
@@ -244,6 +250,21 @@ struct Setting: Sendable {
             "history.retention.age",
             .age(60...3_153_600_000, default: "90d"),
             "time that memberships that are over stay in the history"
+        ),
+        Setting(
+            "audit.retention.age",
+            .age(60...3_153_600_000, default: "400d"),
+            "time that rows of the audit stay; those of data changes go with the change log"
+        ),
+        Setting(
+            "limits.audit.rows",
+            .whole(100...1_000_000, default: 10_000),
+            "rows of the audit that wait for the store before others are lost and counted"
+        ),
+        Setting(
+            "limits.audit.list",
+            .whole(1...1_000_000, default: 100_000),
+            "rows in one answer about the audit"
         ),
         Setting(
             "erase.scrub.age",

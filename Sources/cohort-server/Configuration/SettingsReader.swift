@@ -15,6 +15,8 @@ struct SettingsError: Error, CustomStringConvertible {
 /// Finds the value of each setting: flags before the environment before the file before the default.
 struct SettingsReader {
     private let sources: [any ConfigProvider]
+    /// The value of COHORT_AUDIT_KEY: a secret, which no flag and no file with settings may hold.
+    let auditKey: String?
 
     /// - Throws: ``SettingsError`` for an unknown flag or member, and for a file that cannot be read.
     init(arguments: [String], environment: [String: String]) async throws {
@@ -32,6 +34,7 @@ struct SettingsReader {
             }
         }
         self.sources = sources
+        auditKey = environment[Self.auditKeyVariable].flatMap { $0.isEmpty ? nil : $0 }
     }
 
     func text(_ key: String) throws -> String? {
@@ -177,13 +180,15 @@ struct SettingsReader {
         }
     }
 
+    private static let auditKeyVariable = "COHORT_AUDIT_KEY"
+
     /// Variables that other programs of the product read.
     private static let foreignVariables: Set<String> = [
         "COHORT_ENDPOINT", "COHORT_CA", "COHORT_CERT", "COHORT_KEY", "COHORT_TOKEN", "COHORT_TOKEN_FILE", "COHORT_LONG",
     ]
 
     private static func check(_ environment: [String: String]) throws {
-        let known = Set(Setting.all.map(\.environmentVariable)).union(foreignVariables)
+        let known = Set(Setting.all.map(\.environmentVariable)).union(foreignVariables).union([auditKeyVariable])
         for name in environment.keys.sorted() where name.hasPrefix("COHORT_") && !known.contains(name) {
             throw SettingsError("the environment variable \(name) is no setting; --help lists them")
         }

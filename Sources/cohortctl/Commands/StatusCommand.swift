@@ -60,6 +60,7 @@ struct StatusCommand: AsyncParsableCommand {
         ])
         table.add(["to scrub", scrub(status.scrub)])
         table.add(["to approve", approvals(status.approvals)])
+        table.add(["audit", audit(status.audit)])
         for build in status.builds {
             let what = build.preview ? "preview of \(build.cohortID)" : "\(build.cohortID) version \(build.version)"
             table.add(["build", "\(what): \(BuildWatch.note(build))"])
@@ -99,6 +100,14 @@ struct StatusCommand: AsyncParsableCommand {
         let oldest = approvals.pending == 0 ? "" : ", the first of \(approvals.oldestAt.text)"
         let erasing = approvals.erasuresRunning == 0 ? "" : "; \(approvals.erasuresRunning) erasures of members run"
         return "\(approvals.pending) changes\(oldest)\(erasing)"
+    private static func audit(_ audit: AuditStatus) -> String {
+        var parts = ["\(audit.rows) rows, \(audit.rowsLost) lost, key \(audit.keyID)"]
+        if audit.verifying { parts.append("being verified") }
+        parts.append(
+            audit.hasVerifiedAt
+                ? "\(audit.findings) findings at \(audit.verifiedAt.text)" : "not verified since the start"
+        )
+        return parts.joined(separator: "; ")
     }
 
     private static func scrub(_ scrub: ScrubStatus) -> String {
