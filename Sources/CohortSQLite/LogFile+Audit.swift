@@ -86,13 +86,17 @@ extension LogFile {
                 [Int64(clamping: position), Int64(limit)]
             )
             piece.isLast = rows.count < limit
+            var count = 0
             for row in rows {
-                if piece.entries.count >= entries {
+                if count >= entries {
                     piece.isLast = false
                     break
                 }
                 piece.rows.append(row)
-                if let commit = row.commit { piece.entries += try Self.entries(of: commit, keys, db) }
+                guard let commit = row.commit else { continue }
+                let group = try Self.entries(of: commit, keys, db)
+                piece.entries[row.position] = group
+                count += group.count
             }
             let end = piece.isLast ? Int64.max : Int64(clamping: piece.rows.last?.position ?? position)
             piece.gaps = try Self.gaps(

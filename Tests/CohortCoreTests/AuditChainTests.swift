@@ -51,7 +51,7 @@ private struct TestChain {
         piece.isLast = rest.count <= limit
         for row in piece.rows {
             guard let commit = row.commit else { continue }
-            piece.entries += log.filter { $0.sequence >= commit.first && $0.sequence <= commit.last }.map {
+            piece.entries[row.position] = log.filter { $0.sequence >= commit.first && $0.sequence <= commit.last }.map {
                 AuditPiece.Entry($0, seal: seals[$0.sequence], keys)
             }
         }

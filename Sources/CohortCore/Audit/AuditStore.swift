@@ -67,8 +67,8 @@ package struct AuditPiece: Sendable {
     /// Those that reach into the rows, or lie before, between or right behind them, in order.
     package var gaps: [AuditGap] = []
     package var floor: AuditFloor?
-    /// The entries of the groups among the rows, in order.
-    package var entries: [Entry] = []
+    /// The entries of each group among the rows, in order, by the position of its row.
+    package var entries: [UInt64: [Entry]] = [:]
     /// The sequences of all that the log holds.
     package var log: ClosedRange<UInt64>?
     /// Whether the chain ends with these rows.

@@ -89,18 +89,16 @@ package struct AuditVerifier: Sendable {
     /// Takes the piece from `next` on.
     package mutating func take(_ piece: AuditPiece) {
         let floor = judge(piece.floor)
-        var entries = piece.entries[...]
         var gaps = piece.gaps[...]
         for row in piece.rows {
             guard row.position <= end.position else { break }
             advance(to: row.position, &gaps)
-            let own = takeEntries(of: row, &entries)
             guard row.position == next else {
                 find(.added, row.position, "row \(row.position) lies in a run that retention has removed")
                 continue
             }
             check(row)
-            checkContent(row, own, floor, piece.log)
+            checkContent(row, piece.entries[row.position] ?? [], floor, piece.log)
             verdict.rowsChecked += 1
             next += 1
             meet(row.head)
@@ -222,20 +220,9 @@ package struct AuditVerifier: Sendable {
 
     // MARK: Log entries
 
-    private func takeEntries(
-        of row: AuditRow,
-        _ entries: inout ArraySlice<AuditPiece.Entry>
-    ) -> ArraySlice<AuditPiece.Entry> {
-        guard let commit = row.commit else { return [] }
-        let start = entries.firstIndex { $0.sequence >= commit.first } ?? entries.endIndex
-        let end = entries[start...].firstIndex { $0.sequence > commit.last } ?? entries.endIndex
-        defer { entries = entries[end...] }
-        return entries[start..<end]
-    }
-
     private mutating func checkContent(
         _ row: AuditRow,
-        _ entries: ArraySlice<AuditPiece.Entry>,
+        _ entries: [AuditPiece.Entry],
         _ floor: UInt64,
         _ log: ClosedRange<UInt64>?
     ) {
@@ -254,7 +241,7 @@ package struct AuditVerifier: Sendable {
     private mutating func check(
         _ commit: AuditCommit,
         _ row: AuditRow,
-        _ entries: ArraySlice<AuditPiece.Entry>,
+        _ entries: [AuditPiece.Entry],
         _ floor: UInt64,
         _ log: ClosedRange<UInt64>?
     ) {

@@ -24,9 +24,13 @@ extension MemoryStore: AuditStore {
         return state.withLock { state in
             var piece = AuditPiece()
             let rows = state.audit.filter { $0.position >= position }
-            for row in rows.prefix(limit) where piece.entries.count < entries {
+            var count = 0
+            for row in rows.prefix(limit) where count < entries {
                 piece.rows.append(row)
-                if let commit = row.commit { piece.entries += state.entries(of: commit, keys) }
+                guard let commit = row.commit else { continue }
+                let group = state.entries(of: commit, keys)
+                piece.entries[row.position] = group
+                count += group.count
             }
             piece.isLast = piece.rows.count == rows.count
             let end = piece.isLast ? .max : piece.rows.last?.position ?? position
