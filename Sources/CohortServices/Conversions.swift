@@ -203,7 +203,9 @@ extension CohortAPI.ListCustomerCohortsResponse.CustomerCohort {
 
 extension ServerCall {
     /// Who writes, for the change log.
-    var writeContext: WriteContext { WriteContext(principal: principal?.name ?? WriteContext.anonymous, method: fullName) }
+    var writeContext: WriteContext {
+        WriteContext(principal: principal?.name ?? WriteContext.anonymous, method: fullName)
+    }
 
     /// When the caller stops waiting, as the domain counts time.
     var waitDeadline: ContinuousClock.Instant {

@@ -184,6 +184,8 @@ final class Gate: Sendable {
     }
 
     func open() { state.update { $0.open = true } }
+}
+
 /// Passes everything on, but own rows if it is told so.
 private struct FaultyAudit: AuditStore {
     let store: any AuditStore

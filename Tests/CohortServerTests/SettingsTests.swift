@@ -122,7 +122,9 @@ struct SettingsTests {
         #expect(await refusal(tls + ["off"] + keys).contains("--auth-jwt-issuer"))
         #expect(await refusal(["--dev", "--auth-jwt-audience", "x"]).contains("--auth-jwt-keys"))
         let all = keys + ["--auth-jwt-issuer", "i", "--auth-jwt-audience", "a"]
-        let secured = try await settings(tls + ["off"] + all + ["--auth-jwt-skew-seconds", "5", "--limits-auth-tokens", "7"])
+        let secured = try await settings(
+            tls + ["off"] + all + ["--auth-jwt-skew-seconds", "5", "--limits-auth-tokens", "7"]
+        )
         #expect(
             secured.access.tokens
                 == TokenRequirements(issuer: "i", audience: "a", clockSkew: 5, maximumBytes: 8_192)
@@ -166,7 +168,8 @@ struct SettingsTests {
             ("grants: [x]", "grants[0]"), ("grants: [{roles: [reader]}]", "one of certificate, subject and claim"),
             ("grants: [{subject: a, certificate: b, roles: [reader]}]", "one of certificate, subject and claim"),
             ("grants: [{subject: a}]", "grants[0].roles"), ("grants: [{subject: a, roles: [root]}]", "'root'"),
-            ("grants: [{subject: a, role: [reader]}]", "'role'"), ("grants: [{subject: '*', roles: [reader]}]", "everybody"),
+            ("grants: [{subject: a, role: [reader]}]", "'role'"),
+            ("grants: [{subject: '*', roles: [reader]}]", "everybody"),
             ("grants: [{subject: 'a*b', roles: [reader]}]", "before its end"),
             ("grants: [{subject: a, roles: reader}]", "no list"),
             ("grants: [{subject: a, roles: [admin, reader], cohorts: [A]}]", "restricts the role reader"),
@@ -179,7 +182,8 @@ struct SettingsTests {
     @Test("Without --dev the audit needs a key, from a file or the environment; its limits reach the engine")
     func audit() async throws {
         let tls = [
-            "--tls-certificate", "a", "--tls-key", "b", "--tls-clients", "require", "--tls-ca", "c", "--auth-policy", "p",
+            "--tls-certificate", "a", "--tls-key", "b", "--tls-clients", "require", "--tls-ca", "c", "--auth-policy",
+            "p",
         ]
         let missing = await refusal(tls)
         #expect(missing.contains("--audit-key-file") && missing.contains("cohortctl audit key"))

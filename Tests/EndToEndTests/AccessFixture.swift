@@ -19,7 +19,9 @@ struct AccessCertificates {
 
     func serverArguments(clients: String) -> [String] { trusted.serverArguments(clients: clients) }
 
-    func issue(_ name: String, names: String, days: Int = 2) throws { try trusted.issue(name, names: names, days: days) }
+    func issue(_ name: String, names: String, days: Int = 2) throws {
+        try trusted.issue(name, names: names, days: days)
+    }
 
     /// A client of the other authority, beside those of the trusted one.
     func issueByStranger(_ name: String, names: String) throws {

@@ -71,9 +71,9 @@ struct AccessTests {
         GetCapacity admin operator
         """,
         "cohort.v1.AuditService": """
-            ListAuditRows auditor
-            VerifyAudit auditor
-            """,
+        ListAuditRows auditor
+        VerifyAudit auditor
+        """,
         "cohort.v1.AccessService": "ListAccess admin auditor",
         "grpc.health.v1.Health": """
         Check reader writer admin operator auditor

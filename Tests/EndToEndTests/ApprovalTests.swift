@@ -83,7 +83,7 @@ struct ApprovalTests {
         )
 
         try await two.server.kill()
-        two = try await start(two.authority, two.server.dataDirectory)
+        two = try await start(two.authority, two.server.dataDirectory, policy: directory.file("policy.yaml"))
         #expect(try await two.run("bob", "cohorts", "pending").output.split(separator: "\n")[1...] == pending[1...])
         let approved = try await two.run("bob", "cohorts", "approve", update, "--note", "looked at")
         #expect(

@@ -327,6 +327,16 @@ public nonisolated struct GetStatusResponse: @unchecked Sendable {
   /// Clears the value of `watches`. Subsequent reads from it will return its default value.
   public mutating func clearWatches() {_uniqueStorage()._watches = nil}
 
+  /// The audit.
+  public var audit: AuditStatus {
+    get {_storage._audit ?? AuditStatus()}
+    set {_uniqueStorage()._audit = newValue}
+  }
+  /// Returns true if `audit` has been explicitly set.
+  public var hasAudit: Bool {_storage._audit != nil}
+  /// Clears the value of `audit`. Subsequent reads from it will return its default value.
+  public mutating func clearAudit() {_uniqueStorage()._audit = nil}
+
   /// Changes that wait for approval.
   public var approvals: ApprovalStatus {
     get {_storage._approvals ?? ApprovalStatus()}
@@ -869,7 +879,7 @@ nonisolated extension CohortStatus: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0\u{1}builds\0\u{1}watches\0\u{2}\u{13}approvals\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0\u{1}builds\0\u{1}watches\0\u{2}\u{9}audit\0\u{2}\u{a}approvals\0")
 
   fileprivate class _StorageClass {
     var _version: String = String()
@@ -893,6 +903,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     var _scrub: ScrubStatus? = nil
     var _builds: [BuildStatus] = []
     var _watches: WatchStatus? = nil
+    var _audit: AuditStatus? = nil
     var _approvals: ApprovalStatus? = nil
 
       // This property is used as the initial default value for new instances of the type.
@@ -925,6 +936,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       _scrub = source._scrub
       _builds = source._builds
       _watches = source._watches
+      _audit = source._audit
       _approvals = source._approvals
     }
   }
@@ -965,6 +977,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         case 19: try { try decoder.decodeSingularMessageField(value: &_storage._scrub) }()
         case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._builds) }()
         case 21: try { try decoder.decodeSingularMessageField(value: &_storage._watches) }()
+        case 30: try { try decoder.decodeSingularMessageField(value: &_storage._audit) }()
         case 40: try { try decoder.decodeSingularMessageField(value: &_storage._approvals) }()
         default: break
         }
@@ -1041,6 +1054,9 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._watches {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
       } }()
+      try { if let v = _storage._audit {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 30)
+      } }()
       try { if let v = _storage._approvals {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 40)
       } }()
@@ -1074,6 +1090,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._scrub != rhs_storage._scrub {return false}
         if _storage._builds != rhs_storage._builds {return false}
         if _storage._watches != rhs_storage._watches {return false}
+        if _storage._audit != rhs_storage._audit {return false}
         if _storage._approvals != rhs_storage._approvals {return false}
         return true
       }

@@ -315,6 +315,8 @@ extension LogEntry.Change {
         case .cohortArchived: "cohort_archived"
         case .assignmentsChanged: "assignments_changed"
         case .assignmentsStaged: "assignments_staged"
+        case .approvalRequired: "approval_required"
+        case .changeRequest: "change_request"
         }
     }
 }

@@ -228,6 +228,8 @@ package final class Engine: Sendable {
             try shared.requireReadable(); throw .internal(message: "no threads")
         }
         return try await erasers.run(body)
+    }
+
     /// Runs a read of the audit on the thread kept for such.
     func onAuditThread<R: Sendable>(
         _ body: @escaping @Sendable () -> Result<R, DomainError>

@@ -56,6 +56,7 @@ struct ServerSettings: Sendable {
                 )
             }
         }
+        auditKeys = try Self.auditKeys(reader, isDevelopment ? dataDirectory : nil)
     }
 
     /// Checks who may read and change the files that are read by others than ``SettingsFile``.
@@ -71,7 +72,6 @@ struct ServerSettings: Sendable {
             guard let path else { continue }
             do { try SettingsFile.check(path, secrecy) } catch { throw SettingsError("\(flag): \(error)") }
         }
-        auditKeys = try Self.auditKeys(reader, isDevelopment ? dataDirectory : nil)
     }
 
     /// - Parameter directory: in development, where the data is.

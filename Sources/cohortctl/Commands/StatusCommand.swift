@@ -100,6 +100,8 @@ struct StatusCommand: AsyncParsableCommand {
         let oldest = approvals.pending == 0 ? "" : ", the first of \(approvals.oldestAt.text)"
         let erasing = approvals.erasuresRunning == 0 ? "" : "; \(approvals.erasuresRunning) erasures of members run"
         return "\(approvals.pending) changes\(oldest)\(erasing)"
+    }
+
     private static func audit(_ audit: AuditStatus) -> String {
         var parts = ["\(audit.rows) rows, \(audit.rowsLost) lost, key \(audit.keyID)"]
         if audit.verifying { parts.append("being verified") }
