@@ -26,10 +26,11 @@ struct AuditInterceptorTests {
     private func call(_ method: String, _ service: String = "s", host: String = "10.0.0.1") -> ServerCall {
         ServerCall(
             descriptor: MethodDescriptor(service: service, method: method, kind: .unary),
-            peer: Peer(
-                address: host + ":4711",
-                host: host,
-                identity: Peer.Identity(subjectNames: [.uri("cohort://ops/anna")])
+            peer: Peer(address: host + ":4711", host: host),
+            principal: Principal(
+                name: "cohort://ops/anna",
+                source: .anonymous,
+                grants: Grants(roles: [], table: AccessTable.methods)
             )
         )
     }

@@ -45,6 +45,7 @@ struct AccessTests {
         ImportCustomers writer
         GetCustomer writer admin
         EraseCustomer writer admin
+        EraseMembers admin
         DeclareAttribute admin
         ListAttributes reader writer admin operator auditor
         """,
@@ -57,6 +58,12 @@ struct AccessTests {
         ModifyStaticMembers admin
         UploadAssignments admin
         ArchiveCohort admin
+        SetApprovalRequired admin
+        """,
+        "cohort.v1.ApprovalService": """
+        ListPendingChanges admin auditor
+        ApproveChange admin
+        RejectChange admin
         """,
         "cohort.v1.VersionService": """
         ListVersions reader admin operator auditor

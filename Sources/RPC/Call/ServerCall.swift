@@ -27,9 +27,9 @@ public final class ServerCall: Sendable {
     public let receivedAt: NIODeadline
     /// Size of the first request message, in bytes.
     public let requestBytes: Int
-    /// Who calls; nil before the authentication, and on servers without one.
     // Unsafe: set once, by the interceptor that authenticates, and read by what runs after it. A lock on each reading would
     // cost a call more than all the rest of the authentication.
+    /// Who calls; nil before the authentication, and on servers without one.
     public nonisolated(unsafe) package(set) var principal: Principal?
     private let cancelled = Atomic<Bool>(false)
     /// Uptime in nanoseconds, `noDeadline` for none.
