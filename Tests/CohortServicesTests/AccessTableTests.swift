@@ -50,4 +50,23 @@ struct AccessTableTests {
             #expect(row.roles.isDisjoint(with: [.reader, .operator, .auditor]), "\(row.method)")
         }
     }
+
+    @Test("what changes a cohort, erases or approves is worth a row of the audit; everyday reading and writing is not")
+    func administrative() {
+        for method in [
+            "CohortService/CreateCohort", "CohortService/UploadAssignments", "CohortService/SetApprovalRequired",
+            "VersionService/PublishVersion", "CustomerService/EraseCustomer", "CustomerService/EraseMembers",
+            "CustomerService/DeclareAttribute", "ApprovalService/ApproveChange", "AccessService/ListAccess",
+        ] { #expect(AccessTable.isAdministrative("cohort.v1." + method), "\(method)") }
+        for method in [
+            "MembershipService/CheckMembership", "CustomerService/PutCustomer", "CustomerService/ImportCustomers",
+            "CohortService/GetCohort", "VersionService/ListVersions", "OperationsService/GetStatus",
+            "HistoryService/WatchMemberships", "AuditService/VerifyAudit",
+        ] { #expect(!AccessTable.isAdministrative("cohort.v1." + method), "\(method)") }
+        #expect(
+            AccessTable.rows.allSatisfy { $0.isAdministrative == AccessTable.isAdministrative($0.method) },
+            "the short way disagrees with the table"
+        )
+        #expect(!AccessTable.isAdministrative("grpc.health.v1.Health/Check") && !AccessTable.isAdministrative(""))
+    }
 }

@@ -309,6 +309,48 @@ struct AuthorizationTests {
         #expect(both.roles == [.read, .write])
     }
 
+    @Test("what a connection remembers to be open is one method of one principal, and ends with the policy")
+    func remembered() async throws {
+        let table = Self.table
+        var configuration = AuthenticatorConfiguration(methods: table)
+        configuration.anonymous = nil
+        let reader = AccessPolicy([.init(.certificate("a.test"), roles: [.read])])
+        let authenticator = Authenticator(configuration, policy: reader)
+        let authentication = AuthenticationInterceptor(authenticator)
+        let peer = Peer(address: "x", identity: Peer.Identity(subjectNames: [.dns("a.test")]))
+        let methods = ["Read", "Write"].map {
+            Method(descriptor: MethodDescriptor(service: "test", method: $0, kind: .unary), isKnown: true)
+        }
+        func code(_ method: Int) -> RPCError.Code {
+            let call = ServerCall(
+                method: methods[method],
+                id: 1,
+                metadata: Metadata(),
+                peer: peer,
+                receivedAt: .now(),
+                deadline: nil,
+                requestBytes: 0
+            )
+            do throws(RPCError) {
+                _ = try authentication.begin(call)
+                _ = try interceptor.begin(call)
+                return .ok
+            } catch {
+                return error.code
+            }
+        }
+        for _ in 0..<2 {
+            #expect(code(0) == .ok && code(0) == .ok)
+            #expect(code(1) == .permissionDenied)
+        }
+        authenticator.use(AccessPolicy([]))
+        #expect(code(0) == .permissionDenied)
+        authenticator.use(AccessPolicy([.init(.certificate("a.test"), roles: [.read], resources: ["r"])]))
+        #expect(code(0) == .ok)
+        authenticator.use(reader)
+        #expect(code(0) == .ok && code(0) == .ok && code(1) == .permissionDenied)
+    }
+
     @Test("rules match exactly or by what begins a name; every one that matches counts")
     func policy() {
         func roles(_ rules: [AccessPolicy.Rule], _ source: Principal.Source) -> Grants {

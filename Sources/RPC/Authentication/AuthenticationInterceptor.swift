@@ -19,10 +19,7 @@ public struct AuthenticationInterceptor: ServerInterceptor {
         let authorization = call.metadata.isEmpty ? nil : call.metadata[Self.metadataKey]
         let slot = call.peer.authentication
         let generation = authenticator.generation
-        if let principal = slot.find(authorization, generation: generation, now: call.receivedAt) {
-            call.principal = principal
-            return .proceed
-        }
+        if slot.attach(authorization, generation: generation, to: call) { return .proceed }
         guard let authorization else {
             let entry = try connectionPrincipal(call, generation)
             slot.keep(nil, entry)

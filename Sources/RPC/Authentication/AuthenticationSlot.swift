@@ -7,17 +7,30 @@ final class AuthenticationSlot: Sendable {
         /// What the call had in its `authorization` metadata.
         var authorization: String?
         var entry: VerifiedTokens.Entry
+        /// The method that was last found to be open to the principal, for every resource.
+        var open: ObjectIdentifier?
     }
 
     private let known = Mutex<Known?>(nil)
 
     /// Two strings that share their storage, as those of a connection's own metadata do, are equal without being read.
-    func find(_ authorization: String?, generation: Int, now: NIODeadline) -> Principal? {
+    ///
+    /// - Returns: whether there is one; it is then attached to the call.
+    func attach(_ authorization: String?, generation: Int, to call: ServerCall) -> Bool {
         known.withLock { known in
-            guard let known, known.entry.generation == generation, now < known.entry.end,
+            guard let known, known.entry.generation == generation, call.receivedAt < known.entry.end,
                 known.authorization == authorization
-            else { return nil }
-            return known.entry.principal
+            else { return false }
+            call.principal = known.entry.principal
+            call.isOpen = known.open == call.methodIdentity
+            return true
+        }
+    }
+
+    /// The call's method is open to its principal, for every resource: the next call of it need not look.
+    func opened(_ call: ServerCall) {
+        known.withLock { known in
+            if known?.entry.principal === call.principal { known?.open = call.methodIdentity }
         }
     }
 

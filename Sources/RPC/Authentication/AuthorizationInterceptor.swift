@@ -14,11 +14,14 @@ public struct AuthorizationInterceptor: ServerInterceptor {
 
     /// Methods that the server does not have pass: they are answered UNIMPLEMENTED.
     public func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
+        if call.isOpen { return .proceed }
         guard let principal = call.principal else {
             throw RPCError(.unauthenticated, "nobody was authenticated for this call")
         }
         switch principal.grants.access(to: call.fullName) {
-        case .all: return .proceed
+        case .all:
+            call.peer.authentication.opened(call)
+            return .proceed
         case .only(let resources):
             call[AllowedResources.self] = resources
             return .proceed

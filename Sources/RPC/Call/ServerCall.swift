@@ -31,6 +31,8 @@ public final class ServerCall: Sendable {
     // cost a call more than all the rest of the authentication.
     /// Who calls; nil before the authentication, and on servers without one.
     public nonisolated(unsafe) package(set) var principal: Principal?
+    /// Whether the connection remembers that the method is open to the principal. As the principal.
+    nonisolated(unsafe) var isOpen = false
     private let cancelled = Atomic<Bool>(false)
     /// Uptime in nanoseconds, `noDeadline` for none.
     private let deadlineNanoseconds: Atomic<UInt64>
@@ -83,6 +85,7 @@ public final class ServerCall: Sendable {
     public var descriptor: MethodDescriptor { method.descriptor }
     /// `service/method`.
     public var fullName: String { method.descriptor.fullName }
+    var methodIdentity: ObjectIdentifier { ObjectIdentifier(method) }
     /// Whether the server has this method; interceptors also see calls of unknown ones.
     public var isKnownMethod: Bool { method.isKnown }
 
