@@ -209,8 +209,9 @@ extension ServerConnectionHandler {
             waiting > max(shared.limits.streamWindowBytes, ExtendedProtocol.initialWindow)
                 + shared.limits.maxFrameBytes
         {
-            shared.statistics.limitReached(.streamWindow)
-            call.terminate(RPCError(.resourceExhausted, "more was sent than the window allows"), answering: true)
+            let error = RPCError(.resourceExhausted, "more was sent than the window allows")
+            // What is on its way still comes; the limit was reached once.
+            if call.terminate(error, answering: true) { shared.statistics.limitReached(.streamWindow) }
         }
     }
 

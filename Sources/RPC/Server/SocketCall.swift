@@ -69,19 +69,23 @@ final class SocketCall: RunningCall {
     }
 
     /// The connection ends the call: cancels its task, and tells the peer where it still listens.
-    func terminate(_ error: RPCError, answering: Bool) {
+    ///
+    /// - Returns: whether it had not done so before.
+    @discardableResult
+    func terminate(_ error: RPCError, answering: Bool) -> Bool {
         let first = state.withLock { state in
             defer { state.isTerminated = true }
             if state.termination == nil { state.termination = error }
             return !state.isTerminated
         }
-        guard first else { return }
+        guard first else { return false }
         _ = outbox.end(call.id, releasing: heldBytes) { buffer in
             guard answering else { return }
             buffer.writeErrorResponse(error, streamID: call.id, metadata: Metadata(), maxFrameBytes: maxFrameBytes)
         }
         call.markCancelled()
         state.withLock { $0.task }?.cancel()
+        return true
     }
 
     /// Keeps the task to cancel.
