@@ -18,39 +18,40 @@ public struct AuthenticationCounters: Sendable, Hashable {
 /// The counters themselves, and their likes in the metrics system: `rpc.server.authentication.verified`,
 /// `rpc.server.authentication.failed{reason}`, `rpc.server.authentication.limited`.
 final class AuthenticationStatistics: Sendable {
-    private static let prefix = "rpc.server.authentication."
-
-    private let state = Mutex(AuthenticationCounters())
     private let factory: any MetricsFactory
-    private let verified: Counter
-    private let limits: Counter
+    private let verified: ServerStatistics.Total
+    private let limits: ServerStatistics.Total
+    /// By reason; those that have occurred.
+    private let failures = Mutex<[String: ServerStatistics.Total]>([:])
 
     init(_ factory: (any MetricsFactory)?) {
         self.factory = factory ?? MetricsSystem.factory
-        verified = Counter(label: Self.prefix + "verified", dimensions: [], factory: self.factory)
-        limits = Counter(label: Self.prefix + "limited", dimensions: [], factory: self.factory)
+        verified = ServerStatistics.Total("authentication.verified", [], self.factory)
+        limits = ServerStatistics.Total("authentication.limited", [], self.factory)
     }
 
-    func succeeded() {
-        state.withLock { $0.succeeded += 1 }
-        verified.increment()
-    }
+    func succeeded() { verified.increment() }
 
     /// The reason is one of a fixed few.
     func failed(_ reason: String) {
-        state.withLock { $0.failed[reason, default: 0] += 1 }
-        Counter(label: Self.prefix + "failed", dimensions: [("reason", reason)], factory: factory).increment()
+        let total = failures.withLock { failures in
+            if let total = failures[reason] { return total }
+            let total = ServerStatistics.Total("authentication.failed", [("reason", reason)], factory)
+            failures[reason] = total
+            return total
+        }
+        total.increment()
     }
 
-    func limited() {
-        state.withLock { $0.limited += 1 }
-        limits.increment()
-    }
+    func limited() { limits.increment() }
 
     func snapshot(tokens: Int, addresses: Int) -> AuthenticationCounters {
-        var counters = state.withLock { $0 }
-        counters.tokens = tokens
-        counters.addresses = addresses
-        return counters
+        AuthenticationCounters(
+            succeeded: verified.current,
+            failed: failures.withLock { $0.mapValues(\.current) },
+            limited: limits.current,
+            tokens: tokens,
+            addresses: addresses
+        )
     }
 }

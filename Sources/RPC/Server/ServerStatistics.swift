@@ -64,7 +64,7 @@ package final class ServerStatistics: Sendable {
         private let value = Atomic<Int>(0)
         private let counter: Counter
 
-        fileprivate init(_ name: String, _ dimensions: [(String, String)] = [], _ factory: any MetricsFactory) {
+        init(_ name: String, _ dimensions: [(String, String)] = [], _ factory: any MetricsFactory) {
             counter = Counter(label: "rpc.server." + name, dimensions: dimensions, factory: factory)
         }
 
@@ -73,7 +73,7 @@ package final class ServerStatistics: Sendable {
             counter.increment(by: amount)
         }
 
-        fileprivate var current: Int { value.load(ordering: .relaxed) }
+        var current: Int { value.load(ordering: .relaxed) }
     }
 
     /// A number of things that there are now.
