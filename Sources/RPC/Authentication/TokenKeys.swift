@@ -16,6 +16,27 @@ public struct TokenKeys: Sendable {
         var verifier: JWTKeyCollection
     }
 
+    /// The set as it is written, with what has to be looked at before a key may be used.
+    private struct KeySet: Decodable {
+        struct Key: Decodable {
+            private enum CodingKeys: CodingKey { case kid, kty, alg, crv, use, n, d }
+
+            let kid, kty, alg, crv, use, n, d: String?
+            /// Failed for a kind that the library does not know.
+            let jwk: Result<JWK, any Error>
+
+            init(from decoder: any Decoder) throws {
+                let fields = try decoder.container(keyedBy: CodingKeys.self)
+                func text(_ key: CodingKeys) throws -> String? { try fields.decodeIfPresent(String.self, forKey: key) }
+                (kid, kty, alg, crv) = (try text(.kid), try text(.kty), try text(.alg), try text(.crv))
+                (use, n, d) = (try text(.use), try text(.n), try text(.d))
+                jwk = Result { try JWK(from: decoder) }
+            }
+        }
+
+        let keys: [Key]
+    }
+
     private let keys: [String: Key]
 
     /// Why a key set cannot be used.
@@ -32,24 +53,12 @@ public struct TokenKeys: Sendable {
     /// - Throws: ``Invalid`` for what is no key set, for a key without an id, of two with the same id the second, and for one of
     ///   another kind or too short. A set without keys is refused too: it would refuse everybody.
     public init(jwks: Data) async throws(Invalid) {
-        struct Fields: Decodable {
-            struct Key: Decodable {
-                var kid: String?
-                var kty: String?
-                var alg: String?
-                var crv: String?
-                var use: String?
-                var n: String?
-                var d: String?
-            }
-            var keys: [Key]
-        }
-        let fields: Fields
-        do { fields = try JSONDecoder().decode(Fields.self, from: jwks) } catch {
+        let set: KeySet
+        do { set = try JSONDecoder().decode(KeySet.self, from: jwks) } catch {
             throw Invalid(description: "it is no JSON Web Key Set: a member 'keys' with a list of keys is needed")
         }
         var keys: [String: Key] = [:]
-        for (index, key) in fields.keys.enumerated() where key.use != "enc" {
+        for (index, key) in set.keys.enumerated() where key.use != "enc" {
             guard let id = key.kid, !id.isEmpty else {
                 throw Invalid(description: "keys[\(index)] has no 'kid'; tokens name their key by it")
             }
@@ -62,7 +71,7 @@ public struct TokenKeys: Sendable {
             if algorithm == "RS256", (key.n?.count ?? 0) * 6 < Self.leastRSABits {
                 throw Invalid(description: "key \(id) is shorter than \(Self.leastRSABits) bits")
             }
-            keys[id] = Key(algorithm: algorithm, verifier: try await Self.verifier(id, algorithm, in: jwks, at: index))
+            keys[id] = Key(algorithm: algorithm, verifier: try await Self.verifier(id, algorithm, key.jwk))
         }
         guard !keys.isEmpty else { throw Invalid(description: "it has no key for signatures") }
         self.keys = keys
@@ -93,14 +102,13 @@ public struct TokenKeys: Sendable {
     private static func verifier(
         _ id: String,
         _ algorithm: String,
-        in jwks: Data,
-        at index: Int
+        _ jwk: Result<JWK, any Error>
     ) async throws(Invalid) -> JWTKeyCollection {
         do {
-            var key = try JSONDecoder().decode(JWKS.self, from: jwks).keys[index]
-            key.algorithm = JWK.Algorithm(rawValue: algorithm)
+            var jwk = try jwk.get()
+            jwk.algorithm = JWK.Algorithm(rawValue: algorithm)
             let collection = JWTKeyCollection()
-            try await collection.add(jwk: key)
+            try await collection.add(jwk: jwk)
             return collection
         } catch {
             throw Invalid(description: "key \(id) cannot be used: \(error)")
