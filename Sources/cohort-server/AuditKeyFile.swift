@@ -2,8 +2,6 @@ import CohortCore
 import Foundation
 import Logging
 import RPC
-import ServiceLifecycle
-import UnixSignals
 
 /// Where the keys of the audit chain come from.
 enum AuditKeySource: Sendable {
@@ -69,32 +67,15 @@ struct AuditKeyFile: Sendable {
     }
 }
 
-/// Takes over the audit keys when their file changes, and at SIGHUP.
-struct AuditKeyReload: Service {
-    private static let period = Duration.seconds(5)
-
+/// Takes over the audit keys when they are others.
+struct AuditKeyReader: FileReader {
     let file: AuditKeyFile
     let keyring: AuditKeyring
     let engine: Engine
     let logger: Logger
 
-    func run() async throws {
-        let signals = await UnixSignalsSequence(trapping: .sighup)
-        await cancelWhenGracefulShutdown {
-            await withTaskGroup(of: Void.self) { group in
-                group.addTask { for await _ in signals { reload() } }
-                group.addTask {
-                    while !Task.isCancelled {
-                        try? await Task.sleep(for: Self.period)
-                        if file.isStale { reload() }
-                    }
-                }
-            }
-        }
-    }
-
-    /// The keys that are in use stay where the file cannot be used.
-    private func reload() {
+    func reload(all: Bool) {
+        guard all || file.isStale else { return }
         do {
             let keys = try file.load()
             let isOther = keys.ids != keyring.keys.ids || keys.current.id != keyring.keys.current.id

@@ -90,13 +90,12 @@ enum CohortServer {
                 failureTerminationBehavior: .gracefullyShutdownGroup
             ),
             .init(service: EngineMetrics(engine: engine)),
-            .init(service: access),
         ]
+        var readers: [any FileReader] = [access]
         if case .file(let file) = settings.auditKeys {
-            services.append(
-                .init(service: AuditKeyReload(file: file, keyring: keyring, engine: engine, logger: logger))
-            )
+            readers.append(AuditKeyReader(file: file, keyring: keyring, engine: engine, logger: logger))
         }
+        services.append(.init(service: FileReload(readers: readers)))
         services.append(.init(service: rpc, failureTerminationBehavior: .gracefullyShutdownGroup))
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(

@@ -13,7 +13,6 @@ import UnixSignals
 struct RPCService: Service {
     private let engine: Engine
     private let health: ServiceHealth
-    private let access: AccessControl
     private let server: Server
     private let drain: Duration
     private let listen: Endpoint
@@ -56,7 +55,6 @@ struct RPCService: Service {
         listen = settings.listen
         self.engine = engine
         self.health = health
-        self.access = access
         self.logger = logger
     }
 
@@ -66,12 +64,7 @@ struct RPCService: Service {
         let signals = await UnixSignalsSequence(trapping: .sighup)
         try await start()
         await withTaskGroup(of: Void.self) { group in
-            group.addTask {
-                for await _ in signals {
-                    server.reloadCertificates()
-                    await access.reload(all: true)
-                }
-            }
+            group.addTask { for await _ in signals { server.reloadCertificates() } }
             await withTaskCancellationOrGracefulShutdownHandler {
                 try? await server.run()
             } onCancelOrGracefulShutdown: {

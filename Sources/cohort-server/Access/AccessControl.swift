@@ -2,25 +2,22 @@ import CohortServices
 import Foundation
 import Logging
 import RPC
-import ServiceLifecycle
 import Synchronization
 
 /// The authenticator with its files: reads policy and keys at the start, and again whenever they change.
-final class AccessControl: Service {
+final class AccessControl: FileReader {
     let authenticator: Authenticator
     private let policy: SettingsFile?
     private let keys: SettingsFile?
     private let logger: Logger
-    private let interval: Duration
     private let origin: Mutex<PolicyOrigin>
     private let keyIDs: Mutex<[String]>
 
     /// - Throws: ``SettingsError`` for a file that cannot be used.
-    init(_ settings: AccessSettings, logger: Logger, interval: Duration = .seconds(2)) async throws {
+    init(_ settings: AccessSettings, logger: Logger) async throws {
         policy = settings.policyPath.map { SettingsFile(path: $0, secrecy: settings.secrecy(.open)) }
         keys = settings.keysPath.map { SettingsFile(path: $0, secrecy: settings.secrecy(.open)) }
         self.logger = logger
-        self.interval = interval
         let loadedPolicy: AccessPolicy
         do { loadedPolicy = try policy.map { try PolicyFile.parse($0.read()) } ?? AccessPolicy() } catch {
             throw SettingsError("--auth-policy: \(error)")
@@ -46,17 +43,6 @@ final class AccessControl: Service {
         )
     }
 
-    /// Looks at the files until the server stops.
-    func run() async throws {
-        try? await cancelWhenGracefulShutdown {
-            while true {
-                try await Task.sleep(for: self.interval)
-                await self.reload(all: false)
-            }
-        }
-    }
-
-    /// Reads the files that have changed, or all of them. One that cannot be used leaves what was in use before.
     func reload(all: Bool) async {
         if let policy, all || policy.isStale { reload(policy) }
         if let keys, all || keys.isStale { await reload(keys: keys) }
