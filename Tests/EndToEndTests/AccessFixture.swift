@@ -1,6 +1,5 @@
 import CohortAPI
 import Foundation
-import NIOPosix
 import RPC
 
 /// An authority that the server trusts, and one that it does not.
@@ -61,12 +60,8 @@ final class SecuredServer: Sendable {
             ] + certificates.serverArguments(clients: clients) + arguments
         )
         endpoint = try await TestServer.address(program)
-        let deadline = ContinuousClock.now + .seconds(60)
-        while !program.errors.contains("the index is loaded") {
-            guard ContinuousClock.now < deadline, program.isRunning else {
-                throw HarnessError("the server is not ready; it said: \(program.errors)")
-            }
-            try await Task.sleep(for: .milliseconds(5))
+        try await eventually("the server is not ready; it said: \(program.errors)") {
+            program.errors.contains("the index is loaded")
         }
     }
 
@@ -116,14 +111,6 @@ final class SecuredServer: Sendable {
         var configuration = ClientConfiguration(endpoints: [endpoint], tls: tls, defaultTimeout: .seconds(30))
         configuration.token = token
         if stock { configuration.applicationProtocols = ["ttrpc"] }
-        let client = try Client(configuration, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
-        do {
-            let result = try await body(client)
-            await client.shutdown()
-            return result
-        } catch {
-            await client.shutdown()
-            throw error
-        }
+        return try await EndToEndTests.withClient(configuration, body)
     }
 }

@@ -234,22 +234,14 @@ struct AccessTests {
                 }
             }
             func becomes(_ wanted: RPCError.Code) async throws {
-                let deadline = ContinuousClock.now + .seconds(30)
-                while await code() != wanted {
-                    guard ContinuousClock.now < deadline else { throw HarnessError("it stays \(await code())") }
-                    try await Task.sleep(for: .milliseconds(50))
-                }
+                try await eventually("it stays \(await code())") { await code() == wanted }
             }
             #expect(await code() == .ok)
             // Not usable: everything goes on, and the review says why.
             try server.files.write("policy.yaml", "grants:\n  - subject: '*'\n    roles: [admin]\n")
             try await server.withClient(certificate: "auditor") { auditor in
-                let deadline = ContinuousClock.now + .seconds(30)
-                while true {
-                    let access = try await CohortClient(auditor).access.listAccess(.init())
-                    if access.problem.contains("grants[0].subject") { break }
-                    guard ContinuousClock.now < deadline else { throw HarnessError("no problem is told") }
-                    try await Task.sleep(for: .milliseconds(50))
+                try await eventually("no problem is told") {
+                    try await CohortClient(auditor).access.listAccess(.init()).problem.contains("grants[0].subject")
                 }
             }
             #expect(await code() == .ok)
@@ -457,17 +449,7 @@ struct AccessTests {
         try files.write("token", token)
         let connection = ["--endpoint", "\(server.endpoint)", "--ca", certificates.path("ca.pem")]
         // The new key is found within seconds.
-        let deadline = ContinuousClock.now + .seconds(30)
-        while true {
-            let program = try RunningProgram(
-                Programs.cohortctl,
-                connection + ["cohorts-of", "c"],
-                environment: ["COHORT_TOKEN": token]
-            )
-            if try await program.wait() == 0 { break }
-            guard ContinuousClock.now < deadline else { throw HarnessError("refused: \(program.errors)") }
-            try await Task.sleep(for: .milliseconds(200))
-        }
+        _ = try await accepted(connection + ["cohorts-of", "c"], token)
         try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: files.file("token"))
         let open = try await run(connection + ["--token-file", files.file("token"), "cohorts-of", "c"], expecting: 2)
         #expect(open.contains("chmod o-rwx"))
@@ -482,21 +464,20 @@ struct AccessTests {
             mint.map { $0 == "groups=others" ? "groups=audit" : $0 }.map { $0 == "ann" ? "eve" : $0 }
         ).trimmingCharacters(in: .whitespacesAndNewlines)
         try files.write("policy.yaml", Self.policy + "  - claim: {name: groups, value: audit}\n    roles: [auditor]\n")
-        while true {
-            let program = try RunningProgram(
-                Programs.cohortctl,
-                connection + ["access", "list"],
-                environment: ["COHORT_TOKEN": auditor]
-            )
-            if try await program.wait() == 0 {
-                #expect(program.output.contains("groups=audit") && program.output.contains("eve"), "\(program.output)")
-                break
-            }
-            guard ContinuousClock.now < deadline + .seconds(30) else {
-                throw HarnessError("refused: \(program.errors)")
-            }
-            try await Task.sleep(for: .milliseconds(200))
+        let access = try await accepted(connection + ["access", "list"], auditor)
+        #expect(access.contains("groups=audit") && access.contains("eve"), "\(access)")
+    }
+
+    /// What cohortctl says once the server takes the token.
+    private func accepted(_ arguments: [String], _ token: String) async throws -> String {
+        var said = ""
+        try await eventually("refused: \(said)") {
+            let program = try RunningProgram(Programs.cohortctl, arguments, environment: ["COHORT_TOKEN": token])
+            let status = try await program.wait()
+            said = status == 0 ? program.output : program.errors
+            return status == 0
         }
+        return said
     }
 
     @Test("keys and policies that others may change or read are refused at the start")

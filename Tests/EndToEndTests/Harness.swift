@@ -98,6 +98,36 @@ final class RunningProgram: Sendable {
     }
 }
 
+/// Runs `body` with a client, which is shut down after it.
+func withClient<Result>(
+    _ configuration: ClientConfiguration,
+    _ body: (Client) async throws -> Result
+) async throws -> Result {
+    let client = try Client(configuration, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
+    do {
+        let result = try await body(client)
+        await client.shutdown()
+        return result
+    } catch {
+        await client.shutdown()
+        throw error
+    }
+}
+
+/// Waits for what another process brings about.
+///
+/// - Throws: ``HarnessError`` with what is wrong when it takes longer than 30 s.
+func eventually(
+    _ problem: @autoclosure () async -> String,
+    _ condition: () async throws -> Bool
+) async throws {
+    let deadline = ContinuousClock.now + .seconds(30)
+    while try await !condition() {
+        guard ContinuousClock.now < deadline else { throw HarnessError(await problem()) }
+        try await Task.sleep(for: .milliseconds(50))
+    }
+}
+
 /// A real `cohort-server`, by default with `--dev`, on a free port of loopback.
 final class TestServer: Sendable {
     let program: RunningProgram
@@ -157,22 +187,14 @@ final class TestServer: Sendable {
     func tlsFile(_ name: String) -> String { "\(dataDirectory)/tls/\(name)" }
 
     func withClient<Result>(_ body: (Client) async throws -> Result) async throws -> Result {
-        let client = try Client(
+        try await EndToEndTests.withClient(
             ClientConfiguration(
                 endpoints: [endpoint],
                 tls: ClientTLS(trustRootsPath: tlsFile("ca.pem")),
                 defaultTimeout: .seconds(60)
             ),
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton
+            body
         )
-        do {
-            let result = try await body(client)
-            await client.shutdown()
-            return result
-        } catch {
-            await client.shutdown()
-            throw error
-        }
     }
 
     /// Runs cohortctl against this server.
