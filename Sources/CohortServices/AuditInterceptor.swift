@@ -33,12 +33,21 @@ extension ServerCall {
 /// It comes before whatever refuses calls: `end` is only called where `begin` was.
 package struct AuditInterceptor: ServerInterceptor {
     private let engine: Engine
-    private let isAdministrative: @Sendable (_ fullName: String) -> Bool
+    private let administrative: Set<String>
+    /// Whether every call is noted, and not the denials alone.
+    private var notesAll = false
 
-    /// - Parameter isAdministrative: whether a method, named `service/method`, is one whose every call is noted.
-    package init(engine: Engine, isAdministrative: @escaping @Sendable (_ fullName: String) -> Bool) {
+    /// - Parameter administrative: the methods, named `service/method`, whose every call is noted.
+    package init(engine: Engine, administrative: Set<String>) {
         self.engine = engine
-        self.isAdministrative = isAdministrative
+        self.administrative = administrative
+    }
+
+    /// One that knows whether the method is administrative.
+    package func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? {
+        var result = self
+        result.notesAll = administrative.contains(method.fullName)
+        return result
     }
 
     /// Every call passes.
@@ -47,7 +56,7 @@ package struct AuditInterceptor: ServerInterceptor {
     /// Takes note; never waits.
     package func end(_ call: ServerCall, _ outcome: CallOutcome) {
         let isDenial = outcome.code == .permissionDenied || outcome.code == .unauthenticated
-        guard isDenial || call.isKnownMethod && isAdministrative(call.fullName) else { return }
+        guard isDenial || notesAll else { return }
         let resource = call[AuditedResource.self]
         engine.note(
             AuditedCall(

@@ -42,7 +42,7 @@ struct RPCService: Service {
             ],
             interceptors: [
                 LoggingInterceptor(logger: logger),
-                AuditInterceptor(engine: engine, isAdministrative: AccessTable.isAdministrative),
+                AuditInterceptor(engine: engine, administrative: AccessTable.administrative),
                 DeadlineInterceptor(longestUpload: settings.upload),
                 AuthenticationInterceptor(access.authenticator),
                 AuthorizationInterceptor(methods: AccessTable.methods, errorDomain: CohortRelease.errorDomain),

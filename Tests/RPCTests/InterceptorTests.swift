@@ -130,6 +130,43 @@ struct InterceptorTests {
         #expect(failed == ["begin 0", "end 0 NOT_FOUND"])
     }
 
+    @Test("an interceptor is specialised once for each method, and may be left out", arguments: [false, true])
+    func specialized(inProcess: Bool) async throws {
+        struct Chooser: ServerInterceptor {
+            let journal: Journal
+            var name = "any"
+
+            func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? {
+                journal.add("for \(method.method)")
+                return method == EchoService.Methods.async ? nil : Chooser(journal: journal, name: method.method)
+            }
+
+            func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
+                journal.add("\(name) begins")
+                return .proceed
+            }
+        }
+        let journal = Journal()
+        let methods = [
+            EchoService.Methods.inline, EchoService.Methods.async, EchoService.Methods.make("Nope"),
+            EchoService.Methods.inline,
+        ]
+        func call(_ client: any CallTransport) async {
+            for method in methods { let _: Text? = try? await client.unary(method, Text("x"), .defaults) }
+        }
+        if inProcess {
+            await call(InProcessClient(services: [EchoService()], interceptors: [Chooser(journal: journal)]))
+        } else {
+            try await withServer(interceptors: [Chooser(journal: journal)]) { harness in
+                let client = try harness.client()
+                await call(client)
+                await client.shutdown()
+            }
+        }
+        #expect(journal.all.filter { $0.hasSuffix("begins") } == ["Inline begins", "any begins", "Inline begins"])
+        #expect(journal.all.filter { $0 == "for Inline" }.count == 1)
+    }
+
     private enum Principal: CallKey { typealias Value = String }
     private enum Tenant: CallKey { typealias Value = Int }
 

@@ -6,22 +6,24 @@ final class AuthenticationSlot: Sendable {
     private struct Known {
         /// What the call had in its `authorization` metadata.
         var authorization: String?
-        var entry: VerifiedTokens.Entry
+        var principal: Principal?
+        var end: NIODeadline = .distantPast
+        var generation = 0
         /// The method that was last found to be open to the principal, for every resource.
         var open: ObjectIdentifier?
     }
 
-    private let known = Mutex<Known?>(nil)
+    // Looked at in place: a copy of it would retain what it refers to, for every call.
+    private let known = Mutex(Known())
 
     /// Two strings that share their storage, as those of a connection's own metadata do, are equal without being read.
     ///
     /// - Returns: whether there is one; it is then attached to the call.
     func attach(_ authorization: String?, generation: Int, to call: ServerCall) -> Bool {
         known.withLock { known in
-            guard let known, known.entry.generation == generation, call.receivedAt < known.entry.end,
-                known.authorization == authorization
+            guard known.generation == generation, call.receivedAt < known.end, known.authorization == authorization
             else { return false }
-            call.principal = known.entry.principal
+            call.principal = known.principal
             call.isOpen = known.open == call.methodIdentity
             return true
         }
@@ -30,11 +32,18 @@ final class AuthenticationSlot: Sendable {
     /// The call's method is open to its principal, for every resource: the next call of it need not look.
     func opened(_ call: ServerCall) {
         known.withLock { known in
-            if known?.entry.principal === call.principal { known?.open = call.methodIdentity }
+            if known.principal === call.principal { known.open = call.methodIdentity }
         }
     }
 
     func keep(_ authorization: String?, _ entry: VerifiedTokens.Entry) {
-        known.withLock { $0 = Known(authorization: authorization, entry: entry) }
+        known.withLock {
+            $0 = Known(
+                authorization: authorization,
+                principal: entry.principal,
+                end: entry.end,
+                generation: entry.generation
+            )
+        }
     }
 }

@@ -21,16 +21,11 @@ package enum CallStart: Sendable {
 }
 
 /// Runs calls in tasks: the interceptors that are left, the handler, the end. Knows no frame and no socket.
-package struct CallRunner: Sendable {
-    package let chain: InterceptorChain
-
-    package init(_ chain: InterceptorChain) { self.chain = chain }
-
+package enum CallRunner {
     /// Runs the call to its end. The interceptors that began are ended after the handler has returned, also where the
     /// transport ended the call before that.
-    package func run(
+    package static func run(
         _ running: any RunningCall,
-        _ handler: MethodHandler,
         from start: CallStart,
         request: ByteBuffer
     ) async {
@@ -44,12 +39,12 @@ package struct CallRunner: Sendable {
                 result = .success(try await body())
             case .handler(let all):
                 begun = all
-                result = .success(try await handle(running, handler, request))
+                result = .success(try await handle(running, request))
             case .interceptor(let next, let body):
                 begun = next
                 try await body()
                 try await beginRest(call, begun: &begun)
-                result = .success(try await handle(running, handler, request))
+                result = .success(try await handle(running, request))
             }
         } catch {
             result = .failure(error)
@@ -58,10 +53,11 @@ package struct CallRunner: Sendable {
         guard begun > 0 else { return }
         var bytes = 0
         if error == nil, case .success(let response?) = result { bytes = response.readableBytes }
-        chain.end(call, CallOutcome(error: error, responseBytes: bytes), begun: begun)
+        call.method.chain.end(call, CallOutcome(error: error, responseBytes: bytes), begun: begun)
     }
 
-    private func beginRest(_ call: ServerCall, begun: inout Int) async throws(RPCError) {
+    private static func beginRest(_ call: ServerCall, begun: inout Int) async throws(RPCError) {
+        let chain = call.method.chain
         while begun < chain.count {
             switch chain.begin(call, from: begun) {
             case .ready: begun = chain.count
@@ -75,13 +71,12 @@ package struct CallRunner: Sendable {
         }
     }
 
-    private func handle(
+    private static func handle(
         _ running: any RunningCall,
-        _ handler: MethodHandler,
         _ request: ByteBuffer
     ) async throws(RPCError) -> ByteBuffer? {
-        try Self.checkDeadline(running.call)
-        switch handler {
+        try checkDeadline(running.call)
+        switch running.call.method.handler {
         case .inline(let body):
             var response = ByteBuffer()
             switch try body(request.readableBytesSpan, running.call, &response) {
@@ -90,7 +85,7 @@ package struct CallRunner: Sendable {
             }
         case .unary(let body): return try await body(request, running.call)
         case .streaming(let body): return try await body(running.requests, running, running.call)
-        case .unknown: throw Self.unimplemented(running.call.descriptor)
+        case .unknown: throw unimplemented(running.call.descriptor)
         }
     }
 

@@ -39,10 +39,17 @@ package final class Method: Sendable {
     package let descriptor: MethodDescriptor
     package let isKnown: Bool
     package let handler: MethodHandler
+    package let chain: InterceptorChain
 
-    package init(descriptor: MethodDescriptor, isKnown: Bool, handler: MethodHandler = .unknown) {
+    package init(
+        descriptor: MethodDescriptor,
+        isKnown: Bool,
+        handler: MethodHandler = .unknown,
+        chain: InterceptorChain = .empty
+    ) {
         self.descriptor = descriptor
         self.isKnown = isKnown
         self.handler = handler
+        self.chain = chain
     }
 }

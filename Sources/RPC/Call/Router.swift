@@ -27,7 +27,7 @@ public enum RawInlineResult: Sendable {
 ///
 /// A method has one handler; the later registration wins, so that a service can be replaced by another in a test.
 public struct Router: Sendable {
-    package private(set) var methods: [String: Method] = [:]
+    private var methods: [String: Method] = [:]
 
     /// No methods.
     public init() {}
@@ -35,6 +35,18 @@ public struct Router: Sendable {
     /// Every method of the given services.
     public init(services: [any RegistrableService]) {
         for service in services { service.register(with: &self) }
+    }
+
+    /// The methods with these interceptors around them.
+    package func intercepted(by interceptors: [any ServerInterceptor]) -> [String: Method] {
+        methods.mapValues { method in
+            Method(
+                descriptor: method.descriptor,
+                isKnown: true,
+                handler: method.handler,
+                chain: InterceptorChain(interceptors, for: method.descriptor)
+            )
+        }
     }
 
     private mutating func add(_ descriptor: MethodDescriptor, _ handler: MethodHandler) {

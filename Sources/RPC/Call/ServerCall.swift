@@ -16,7 +16,7 @@ public final class ServerCall: Sendable {
         var others: [(ObjectIdentifier, any Sendable)] = []
     }
 
-    private let method: Method
+    package let method: Method
     /// The stream id on its connection; 0 in process.
     public let id: UInt32
     /// The caller's metadata.

@@ -147,20 +147,21 @@ final class InProcessCall: RunningCall {
     }
 
     /// Runs the call in a task of its own.
-    func start(_ runner: CallRunner, _ handler: MethodHandler, request: ByteBuffer) {
-        let begun = runner.chain.begin(call)
+    func start(request: ByteBuffer) {
+        let chain = call.method.chain
+        let begun = chain.begin(call)
         if case .rejected(let index, let error) = begun {
             _ = finish(.failure(error))
-            runner.chain.end(call, CallOutcome(error: error), begun: index)
+            chain.end(call, CallOutcome(error: error), begun: index)
             return
         }
         let from: CallStart =
             if case .parked(let next, let body) = begun {
                 .interceptor(next: next, body)
             } else {
-                .handler(begun: runner.chain.count)
+                .handler(begun: chain.count)
             }
-        let task = Task { await runner.run(self, handler, from: from, request: request) }
+        let task = Task { await CallRunner.run(self, from: from, request: request) }
         let deadlineTask = call.deadline.map { deadline in
             Task {
                 let left = (deadline - .now()).nanoseconds

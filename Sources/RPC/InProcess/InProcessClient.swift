@@ -6,8 +6,8 @@ public import SwiftProtobuf
 /// Messages are encoded and decoded as they would be for a socket, deadlines and cancellation work, and writers suspend while
 /// 256 KiB wait. Inline handlers run in a task.
 public final class InProcessClient: CallTransport {
-    private let router: Router
-    private let runner: CallRunner
+    private let methods: [String: Method]
+    private let unknownChain: InterceptorChain
     private let peer: Peer
 
     /// Makes a client of these services.
@@ -18,13 +18,14 @@ public final class InProcessClient: CallTransport {
         interceptors: [any ServerInterceptor] = [],
         peer: Peer = Peer(address: "in-process")
     ) {
-        self.router = Router(services: services)
-        self.runner = CallRunner(InterceptorChain(interceptors))
+        methods = Router(services: services).intercepted(by: interceptors)
+        unknownChain = InterceptorChain(interceptors)
         self.peer = peer
     }
 
     private func start(_ method: MethodDescriptor, _ request: ByteBuffer?, _ options: CallOptions) -> InProcessCall {
-        let registered = router.methods[method.fullName] ?? Method(descriptor: method, isKnown: false)
+        let registered =
+            methods[method.fullName] ?? Method(descriptor: method, isKnown: false, chain: unknownChain)
         let now = NIODeadline.now()
         let call = ServerCall(
             method: registered,
@@ -40,7 +41,7 @@ public final class InProcessClient: CallTransport {
             if registered.descriptor.kind != .unary { _ = running.requests.push(request) }
             running.requests.finish()
         }
-        running.start(runner, registered.handler, request: request ?? ByteBuffer())
+        running.start(request: request ?? ByteBuffer())
         return running
     }
 

@@ -13,17 +13,24 @@ public struct DeadlineInterceptor: ServerInterceptor {
         self.longestUpload = longestUpload.map { TimeAmount(clamping: $0) }
     }
 
+    /// Nothing where it would change nothing: the server itself runs no call whose deadline is over.
+    public func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? {
+        limit(method.kind) == nil ? nil : self
+    }
+
     /// DEADLINE_EXCEEDED where there is nothing left.
     public func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
         if let deadline = call.deadline, deadline <= .now() { throw CallRunner.deadlineExceeded }
-        // A stream of responses may run as long as its client listens; only what the client asked for limits it.
-        let limit: TimeAmount? =
-            switch call.descriptor.kind {
-            case .unary: longest
-            case .clientStreaming: longestUpload
-            default: nil
-            }
-        if let limit { call.shortenDeadline(to: call.receivedAt + limit) }
+        if let limit = limit(call.descriptor.kind) { call.shortenDeadline(to: call.receivedAt + limit) }
         return .proceed
+    }
+
+    /// A stream of responses may run as long as its client listens; only what the client asked for limits it.
+    private func limit(_ kind: MethodDescriptor.Kind) -> TimeAmount? {
+        switch kind {
+        case .unary: longest
+        case .clientStreaming: longestUpload
+        default: nil
+        }
     }
 }

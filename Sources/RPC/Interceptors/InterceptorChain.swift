@@ -1,5 +1,5 @@
-/// Runs interceptors in order and in reverse.
-package struct InterceptorChain: Sendable {
+/// The interceptors around the calls of one method: runs them in order and in reverse.
+package final class InterceptorChain: Sendable {
     /// How far `begin` came.
     package enum Begun: Sendable {
         /// Every interceptor let the call pass.
@@ -10,18 +10,46 @@ package struct InterceptorChain: Sendable {
         case rejected(at: Int, RPCError)
     }
 
-    package let interceptors: [any ServerInterceptor]
+    package static let empty = InterceptorChain([])
 
-    package init(_ interceptors: [any ServerInterceptor]) { self.interceptors = interceptors }
+    // Noncopyable, so that it is called where it stands: to call an existential out of an array copies it each time, and
+    // retains all that it refers to.
+    private struct Link: ~Copyable {
+        let interceptor: any ServerInterceptor
 
-    package var isEmpty: Bool { interceptors.isEmpty }
-    package var count: Int { interceptors.count }
+        func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision { try interceptor.begin(call) }
+        func end(_ call: ServerCall, _ outcome: CallOutcome) { interceptor.end(call, outcome) }
+    }
+
+    // Unsafe: never changed once made.
+    nonisolated(unsafe) private let links: UnsafeMutablePointer<Link>
+    package let count: Int
+
+    package init(_ interceptors: [any ServerInterceptor]) {
+        count = interceptors.count
+        links = .allocate(capacity: interceptors.count)
+        for (index, interceptor) in interceptors.enumerated() {
+            (links + index).initialize(to: Link(interceptor: interceptor))
+        }
+    }
+
+    /// What of these interceptors concerns the calls of a method.
+    package convenience init(_ interceptors: [any ServerInterceptor], for method: MethodDescriptor) {
+        self.init(interceptors.compactMap { $0.specialized(for: method) })
+    }
+
+    deinit {
+        links.deinitialize(count: count)
+        links.deallocate()
+    }
+
+    package var isEmpty: Bool { count == 0 }
 
     package func begin(_ call: ServerCall, from start: Int = 0) -> Begun {
         var index = start
-        while index < interceptors.count {
+        while index < count {
             do throws(RPCError) {
-                if case .park(let body) = try interceptors[index].begin(call) {
+                if case .park(let body) = try links[index].begin(call) {
                     return .parked(next: index + 1, body)
                 }
             } catch {
@@ -37,7 +65,7 @@ package struct InterceptorChain: Sendable {
         var index = begun
         while index > 0 {
             index -= 1
-            interceptors[index].end(call, outcome)
+            links[index].end(call, outcome)
         }
     }
 }

@@ -14,6 +14,11 @@ public enum InterceptDecision: Sendable {
 /// in that task. `end` runs exactly once for each interceptor whose `begin` returned, in reverse order, on whatever thread
 /// the call ended on.
 public protocol ServerInterceptor: Sendable {
+    /// What stands for this interceptor around the calls of one method; nil for nothing.
+    ///
+    /// Asked once for each method when the server is made, so that what depends on the method alone need not be found out
+    /// for every call. Around calls of methods that the server does not have stands the interceptor itself.
+    func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)?
     /// The call begins. Throwing rejects it; this interceptor's `end` is then not called.
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision
     /// The call ended.
@@ -21,6 +26,8 @@ public protocol ServerInterceptor: Sendable {
 }
 
 extension ServerInterceptor {
+    /// The interceptor itself.
+    public func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? { self }
     /// Nothing to do.
     public func end(_ call: ServerCall, _ outcome: CallOutcome) {}
 }

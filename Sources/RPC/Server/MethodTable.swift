@@ -2,11 +2,17 @@ import Foundation
 
 /// Finds methods by the bytes of their names, without making strings of them.
 package struct MethodTable: Sendable {
-    /// A method under its names.
-    package struct Entry: Sendable {
+    /// A method under its names. A class, so that a connection that remembers one copies a single reference.
+    package final class Entry: Sendable {
         fileprivate let service: [UInt8]
         fileprivate let name: [UInt8]
         package let method: Method
+
+        fileprivate init(_ method: Method) {
+            service = Array(method.descriptor.service.utf8)
+            name = Array(method.descriptor.method.utf8)
+            self.method = method
+        }
 
         @inline(__always)
         package func isNamed(_ service: UnsafeRawBufferPointer, _ name: UnsafeRawBufferPointer) -> Bool {
@@ -15,18 +21,20 @@ package struct MethodTable: Sendable {
     }
 
     private var buckets: [[Entry]]
+    private let unknownChain: InterceptorChain
 
-    package init(_ router: Router) {
+    package init(_ router: Router, interceptors: [any ServerInterceptor] = []) {
+        unknownChain = InterceptorChain(interceptors)
+        let methods = router.intercepted(by: interceptors)
         var size = 16
-        while size < router.methods.count * 2 { size *= 2 }
+        while size < methods.count * 2 { size *= 2 }
         buckets = Array(repeating: [], count: size)
-        for method in router.methods.values {
-            let service = Array(method.descriptor.service.utf8)
-            let name = Array(method.descriptor.method.utf8)
-            let index = service.withUnsafeBytes { service in
-                name.withUnsafeBytes { bucket(service, $0) }
+        for method in methods.values {
+            let entry = Entry(method)
+            let index = entry.service.withUnsafeBytes { service in
+                entry.name.withUnsafeBytes { bucket(service, $0) }
             }
-            buckets[index].append(Entry(service: service, name: name, method: method))
+            buckets[index].append(entry)
         }
     }
 
@@ -40,6 +48,15 @@ package struct MethodTable: Sendable {
     /// The method of these names.
     package func find(_ service: UnsafeRawBufferPointer, _ name: UnsafeRawBufferPointer) -> Entry? {
         buckets[bucket(service, name)].first { $0.isNamed(service, name) }
+    }
+
+    /// Stands for a method this server does not have, so that interceptors see the call.
+    package func unknown(service: String, name: String) -> Method {
+        Method(
+            descriptor: MethodDescriptor(service: service, method: name, kind: .unary),
+            isKnown: false,
+            chain: unknownChain
+        )
     }
 }
 

@@ -54,8 +54,7 @@ public final class Server: Sendable {
         self.logger = logger
         self.shared = ServerConnectionContext(
             limits: configuration.limits,
-            methods: MethodTable(Router(services: services)),
-            runner: CallRunner(InterceptorChain(interceptors)),
+            methods: MethodTable(Router(services: services), interceptors: interceptors),
             statistics: ServerStatistics(configuration.metrics),
             logger: logger
         )

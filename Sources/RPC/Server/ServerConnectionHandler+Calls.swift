@@ -43,15 +43,11 @@ extension ServerConnectionHandler {
         begin(header, method, envelope, metadata, body)
     }
 
-    /// Stands for a method this server does not have, so that interceptors see the call.
     private func unknownMethod(_ envelope: RequestEnvelope, _ body: UnsafeRawBufferPointer) -> Method? {
         guard let service = try? RequestEnvelope.string(body, envelope.service),
             let name = try? RequestEnvelope.string(body, envelope.method)
         else { return nil }
-        return Method(
-            descriptor: MethodDescriptor(service: service, method: name, kind: .unary),
-            isKnown: false
-        )
+        return shared.methods.unknown(service: service, name: name)
     }
 
     private func begin(
@@ -72,7 +68,7 @@ extension ServerConnectionHandler {
             deadline: deadline,
             requestBytes: envelope.payload.count
         )
-        let chain = shared.runner.chain
+        let chain = method.chain
         switch chain.begin(call) {
         case .ready: break
         case .rejected(let index, let error):
@@ -95,7 +91,7 @@ extension ServerConnectionHandler {
 
     private func endNow(_ call: ServerCall, _ error: RPCError, begun: Int) {
         respond(error, to: call.id, metadata: machine.isExtended ? SocketCall.metadata(call, error) : Metadata())
-        shared.runner.chain.end(call, CallOutcome(error: error), begun: begun)
+        call.method.chain.end(call, CallOutcome(error: error), begun: begun)
     }
 
     @inline(__always)
@@ -109,7 +105,7 @@ extension ServerConnectionHandler {
     ) {
         let frameStart = outgoing.beginResponse(streamID: call.id)
         let payloadStart = outgoing.writerIndex
-        let chain = shared.runner.chain
+        let chain = method.chain
         do throws(RPCError) {
             let bytes = UnsafeRawBufferPointer(rebasing: body[payload])
             switch try handler(bytes.bytes, call, &outgoing) {
@@ -175,9 +171,7 @@ extension ServerConnectionHandler {
             if !messages.open { running.requests.finish() }
         }
         if let deadline = call.deadline { nextCallDeadline = min(nextCallDeadline ?? deadline, deadline) }
-        let runner = shared.runner
-        let handler = method.handler
-        running.started(Task { await runner.run(running, handler, from: from, request: request) })
+        running.started(Task { await CallRunner.run(running, from: from, request: request) })
     }
 
     func data(_ header: FrameHeader) {

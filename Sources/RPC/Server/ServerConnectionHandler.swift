@@ -8,20 +8,17 @@ import NIOTLS
 package struct ServerConnectionContext: Sendable {
     package var limits: ServerLimits
     package var methods: MethodTable
-    package var runner: CallRunner
     package var statistics: ServerStatistics
     package var logger: Logger
 
     package init(
         limits: ServerLimits,
         methods: MethodTable,
-        runner: CallRunner,
         statistics: ServerStatistics,
         logger: Logger
     ) {
         self.limits = limits
         self.methods = methods
-        self.runner = runner
         self.statistics = statistics
         self.logger = logger
     }

@@ -23,7 +23,6 @@ final class EmbeddedServer {
             shared: ServerConnectionContext(
                 limits: limits,
                 methods: MethodTable(Router(services: [EchoService()])),
-                runner: CallRunner(InterceptorChain([])),
                 statistics: statistics,
                 logger: quiet
             ),
