@@ -175,7 +175,8 @@ extension Committer {
         if context.principal == WriteContext.anonymous {
             throw .permissionDenied(
                 code: "APPROVAL_ANONYMOUS",
-                message: "an anonymous caller cannot be told from the author; call with a certificate to approve."
+                message:
+                    "an anonymous caller cannot be told from the author; call with a certificate or a token to approve."
             )
         }
         for (author, deed) in authors where author == WriteContext.anonymous {
