@@ -40,6 +40,34 @@ struct BatchTests {
         }
     }
 
+    @Test("An id whose slot and tag are those of another is found behind it")
+    func sameTag() throws {
+        let hash = IdentifierHash(k0: 1, k1: 2, k2: 3)
+        // What the directory looks at before it compares: the slot, and 15 bits above it.
+        var seen: [UInt64: String] = [:]
+        var pair: (String, String)?
+        for n in 0..<100_000 where pair == nil {
+            let id = "customer-\(n)"
+            let h = Array(id.utf8).withUnsafeBytes { hash($0) }
+            pair = seen.updateValue(id, forKey: (h | 1 << 12) & 0xFFF_FFFF).map { ($0, id) }
+        }
+        let ids = try #require(pair.map { [Array($0.0.utf8), Array($0.1.utf8)] })
+        let directory = IdentifierDirectory(hash: hash)
+        for (ordinal, id) in ids.enumerated() { id.withUnsafeBytes { directory.insert($0, ordinal: Ordinal(ordinal)) } }
+        var found = [Ordinal?](repeating: 77, count: 2)
+        ids[0].withUnsafeBytes { one in
+            ids[1].withUnsafeBytes { other in
+                [one, other].withUnsafeBufferPointer { ids in
+                    found.withUnsafeMutableBufferPointer { found in
+                        guard let base = found.baseAddress else { return }
+                        directory.reader.ordinals(of: ids, into: base)
+                    }
+                }
+            }
+        }
+        #expect(found == [0, 1])
+    }
+
     @Test("A slab gives blocks that do not overlap, and takes them back")
     func slab() {
         let slab = SlabAllocator()

@@ -1,3 +1,4 @@
+import Dispatch
 import Testing
 
 @testable import CohortCore
@@ -178,6 +179,37 @@ struct EraseMembersTests {
                 if case .failure(.notFound) = results[0] { #expect(!isMeant) } else { #expect(isMeant) }
                 #expect(engine.status.customers == (isMeant ? 0 : 1))
             }
+        }
+    }
+
+    @Test("Somebody new who comes between the look at the members and their erasure stays")
+    func betweenLookAndErasure() async throws {
+        try await withEngine(configuration: configuration(10)) { engine, _ in
+            try await engine.put("A", ["daily_spend": .double(9)])
+            try await engine.create("HIGH", "customer.daily_spend > 4.0")
+            let queue = engine.shared.queue
+            func stop() -> DispatchSemaphore {
+                let go = DispatchSemaphore(value: 0)
+                #expect(queue.submit(.barrier(BarrierRequest { _ in go.wait() })) == nil)
+                return go
+            }
+            func waits(_ depth: Int) async { while queue.depth != depth { await Task.yield() } }
+            // The order in the queue: the look, a stop, A goes, A comes anew. The erasure itself comes behind them.
+            let first = stop()
+            await waits(0)
+            async let result = engine.erase("HIGH", expect: 1)
+            await waits(1)
+            let second = stop()
+            async let gone = engine.erase(customer: "A", context: tester)
+            await waits(3)
+            async let again = engine.put("A", ["daily_spend": .double(9)])
+            await waits(4)
+            first.signal()
+            await waits(3)
+            second.signal()
+            _ = try await (gone, again)
+            #expect(try await result.erasure == MemberErasure(total: 1, erased: 0, alreadyGone: 1, isDone: true))
+            #expect(try await engine.memberIDs("HIGH") == ["A"])
         }
     }
 

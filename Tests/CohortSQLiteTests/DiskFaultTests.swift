@@ -47,7 +47,7 @@ private final class SmallDisk: Sendable {
 
 /// A disk that is full, read-only or damaged, and a lock that another holds: nothing acknowledged is lost, no answer is
 /// wrong, the status says what is the matter.
-@Suite("Disk faults", .serialized)
+@Suite("Disk faults", .serialized, .timeLimit(.minutes(5)))
 struct DiskFaultTests {
     private func put(_ engine: Engine, _ id: String, _ spend: Double) async throws {
         _ = try await engine.put(

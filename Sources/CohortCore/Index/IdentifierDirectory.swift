@@ -130,13 +130,14 @@ final class IdentifierDirectory {
 
     let arena: IdentifierArena
     private let slab = SlabAllocator()
-    private let hash = IdentifierHash()
+    private let hash: IdentifierHash
     private let header: UnsafeMutablePointer<Header>
     /// Hashes in segments that were beyond the limit after an insertion.
     private var full: [UInt64] = []
     private var segments = 1
 
-    init() {
+    init(hash: IdentifierHash = IdentifierHash()) {
+        self.hash = hash
         let table = UnsafeMutablePointer<Segment>.allocate(capacity: 1)
         table.initialize(to: Segment(depth: 0, in: slab))
         arena = IdentifierArena(slab)
