@@ -4,6 +4,25 @@ import Testing
 
 @Suite("Batches of checks")
 struct BatchTests {
+    /// One group of ids, at most as many as it may have.
+    private func lookUp(_ ids: [[UInt8]], in directory: IdentifierDirectory) -> [Ordinal?] {
+        ids.flatMap { $0 }.withUnsafeBytes { bytes in
+            var start = 0
+            let pointers = ids.map { id in
+                defer { start += id.count }
+                return UnsafeRawBufferPointer(rebasing: bytes[start..<(start + id.count)])
+            }
+            var found = [Ordinal?](repeating: 77, count: IdentifierDirectory.Reader.groupSize)
+            pointers.withUnsafeBufferPointer { pointers in
+                found.withUnsafeMutableBufferPointer { found in
+                    guard let base = found.baseAddress else { return }
+                    directory.reader.ordinals(of: pointers, into: base)
+                }
+            }
+            return Array(found.prefix(ids.count))
+        }
+    }
+
     @Test("Ids looked up in groups are found as one by one", arguments: [1, 3_000, 40_000])
     func groups(count: Int) {
         var random = SeededGenerator(state: UInt64(count))
@@ -21,22 +40,8 @@ struct BatchTests {
                 let id = all.randomElement(using: &random) ?? ""
                 return Array((Int.random(in: 0..<4, using: &random) == 0 ? id + "?" : id).utf8)
             }
-            let bytes = ids.flatMap { $0 }
-            bytes.withUnsafeBytes { bytes in
-                var start = 0
-                let pointers = ids.map { id in
-                    defer { start += id.count }
-                    return UnsafeRawBufferPointer(rebasing: bytes[start..<(start + id.count)])
-                }
-                var found = [Ordinal?](repeating: 77, count: size)
-                pointers.withUnsafeBufferPointer { pointers in
-                    found.withUnsafeMutableBufferPointer { found in
-                        guard let base = found.baseAddress else { return }
-                        directory.reader.ordinals(of: pointers, into: base)
-                    }
-                }
-                #expect(Array(found.prefix(ids.count)) == pointers.map { directory.ordinal(of: $0) })
-            }
+            let expected = ids.map { id in id.withUnsafeBytes { directory.ordinal(of: $0) } }
+            #expect(lookUp(ids, in: directory) == expected)
         }
     }
 
@@ -54,18 +59,7 @@ struct BatchTests {
         let ids = try #require(pair.map { [Array($0.0.utf8), Array($0.1.utf8)] })
         let directory = IdentifierDirectory(hash: hash)
         for (ordinal, id) in ids.enumerated() { id.withUnsafeBytes { directory.insert($0, ordinal: Ordinal(ordinal)) } }
-        var found = [Ordinal?](repeating: 77, count: 2)
-        ids[0].withUnsafeBytes { one in
-            ids[1].withUnsafeBytes { other in
-                [one, other].withUnsafeBufferPointer { ids in
-                    found.withUnsafeMutableBufferPointer { found in
-                        guard let base = found.baseAddress else { return }
-                        directory.reader.ordinals(of: ids, into: base)
-                    }
-                }
-            }
-        }
-        #expect(found == [0, 1])
+        #expect(lookUp(ids, in: directory) == [0, 1])
     }
 
     @Test("A slab gives blocks that do not overlap, and takes them back")

@@ -6,9 +6,7 @@ final class AuthenticationSlot: Sendable {
     private struct Known {
         /// What the call had in its `authorization` metadata.
         var authorization: String?
-        var principal: Principal?
-        var end: NIODeadline = .distantPast
-        var generation = 0
+        var entry: VerifiedTokens.Entry?
         /// The method that was last found to be open to the principal, for every resource.
         var open: ObjectIdentifier?
     }
@@ -21,9 +19,10 @@ final class AuthenticationSlot: Sendable {
     /// - Returns: whether there is one; it is then attached to the call.
     func attach(_ authorization: String?, generation: Int, to call: ServerCall) -> Bool {
         known.withLock { known in
-            guard known.generation == generation, call.receivedAt < known.end, known.authorization == authorization
+            guard known.entry?.generation == generation, let end = known.entry?.end, call.receivedAt < end,
+                known.authorization == authorization
             else { return false }
-            call.principal = known.principal
+            call.principal = known.entry?.principal
             call.isOpen = known.open == call.methodIdentity
             return true
         }
@@ -32,18 +31,11 @@ final class AuthenticationSlot: Sendable {
     /// The call's method is open to its principal, for every resource: the next call of it need not look.
     func opened(_ call: ServerCall) {
         known.withLock { known in
-            if known.principal === call.principal { known.open = call.methodIdentity }
+            if known.entry?.principal === call.principal { known.open = call.methodIdentity }
         }
     }
 
     func keep(_ authorization: String?, _ entry: VerifiedTokens.Entry) {
-        known.withLock {
-            $0 = Known(
-                authorization: authorization,
-                principal: entry.principal,
-                end: entry.end,
-                generation: entry.generation
-            )
-        }
+        known.withLock { $0 = Known(authorization: authorization, entry: entry) }
     }
 }
