@@ -77,6 +77,7 @@ let package = Package(
             traits: ["YAML", "CommandLineArguments"]
         ),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -106,9 +107,13 @@ let package = Package(
                 + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer", "-enable-testing"])] : [])
         ),
         .target(name: "CPrefetch"),
+        .target(name: "CProcessor"),
         .target(
             name: "CohortCore",
-            dependencies: ["CEL", "CPrefetch", .product(name: "Crypto", package: "swift-crypto")],
+            dependencies: [
+                "CEL", "CPrefetch", .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
+            ],
             swiftSettings: settings
         ),
         .target(name: "CohortPageChecks", linkerSettings: [.linkedLibrary("sqlite3")]),
@@ -126,14 +131,31 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(
+            name: "OTLP",
+            dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "Telemetry",
+            dependencies: [
+                "CProcessor", "OTLP", "RPC",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
             name: "CohortAPI",
-            dependencies: ["RPC", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
+            dependencies: ["OTLP", "RPC", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
             swiftSettings: settings
         ),
         .target(
             name: "CohortServices",
             dependencies: [
-                "CohortAPI", "CohortCore", "RPC",
+                "CohortAPI", "CohortCore", "OTLP", "RPC", "Telemetry",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
@@ -151,7 +173,7 @@ let package = Package(
         .executableTarget(
             name: "cohort-server",
             dependencies: [
-                "CohortAPI", "CohortCore", "CohortSQLite", "CohortServices", "RPC",
+                "CohortAPI", "CohortCore", "CohortSQLite", "CohortServices", "OTLP", "RPC", "Telemetry",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
@@ -161,6 +183,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "SwiftASN1", package: "swift-asn1"),
                 .product(name: "SystemPackage", package: "swift-system"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
                 .product(name: "X509", package: "swift-certificates"),
                 .product(name: "Yams", package: "Yams"),
@@ -170,7 +193,7 @@ let package = Package(
         .executableTarget(
             name: "cohortctl",
             dependencies: [
-                "CEL", "CohortAPI", "RPC",
+                "CEL", "CohortAPI", "OTLP", "RPC",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -194,6 +217,17 @@ let package = Package(
             swiftSettings: settings
         ),
         rpcTests,
+        .testTarget(
+            name: "TelemetryTests",
+            dependencies: [
+                "OTLP", "RPC", "Telemetry",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(name: "CohortCoreTests", dependencies: ["CEL", "CohortCore"], swiftSettings: settings),
         .target(name: "PowerLossVFS", path: "Tests/PowerLossVFS", linkerSettings: [.linkedLibrary("sqlite3")]),
         .target(
@@ -219,7 +253,7 @@ let package = Package(
         .testTarget(
             name: "CohortServicesTests",
             dependencies: [
-                "CohortAPI", "CohortCore", "CohortServices", "RPC",
+                "CohortAPI", "CohortCore", "CohortServices", "OTLP", "RPC", "Telemetry",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
@@ -228,14 +262,14 @@ let package = Package(
         .testTarget(
             name: "CohortctlTests",
             dependencies: [
-                "CEL", "CohortAPI", "cohortctl", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                "CEL", "CohortAPI", "OTLP", "cohortctl", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             swiftSettings: settings
         ),
         .testTarget(
             name: "CohortServerTests",
             dependencies: [
-                "CohortCore", "CohortServices", "RPC", "cohort-server",
+                "CohortCore", "CohortServices", "OTLP", "RPC", "Telemetry", "cohort-server",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
@@ -244,7 +278,7 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "CohortAPI", "CohortPageChecks", "CohortServices", "RPC", "cohort-server", "cohortctl",
+                "CohortAPI", "CohortPageChecks", "CohortServices", "OTLP", "RPC", "Telemetry", "cohort-server", "cohortctl",
                 "protoc-gen-swift-ttrpc",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "NIOPosix", package: "swift-nio"),

@@ -97,6 +97,10 @@ package enum AccessTable {
     private static let operations: [Row] = [
         Row("cohort.v1.OperationsService/GetStatus", [.operator, .admin, .auditor]),
         Row("cohort.v1.OperationsService/GetCapacity", [.operator, .admin]),
+        Row("cohort.v1.OperationsService/ScrapeMetrics", [.operator, .admin]),
+        // Takes the spans away from whoever else wants them.
+        Row("cohort.v1.OperationsService/StreamSpans", [.operator]),
+        Row("cohort.v1.OperationsService/SetLogLevel", [.operator, .admin], administrative: true),
     ]
 
     /// Each of these notes itself, before it is answered.

@@ -2,32 +2,41 @@ package import CohortAPI
 package import CohortCore
 package import RPC
 import SwiftProtobuf
+package import Telemetry
 
 /// `cohort.v1.OperationsService` over an engine.
 package struct OperationsService: OperationsServiceHandler {
+    let telemetry: TelemetrySystem
     private let engine: Engine
     private let startedAt: CohortCore.Timestamp
     private let now: @Sendable () -> CohortCore.Timestamp
     private let residentBytes: @Sendable () -> UInt64
     private let connections: @Sendable () -> (open: Int, limit: Int)?
+    private let telemetryLosses: @Sendable () -> (accessLines: UInt64, logLines: UInt64)
 
     /// - Parameters:
     ///   - startedAt: When the process started.
     ///   - now: The wall clock.
     ///   - residentBytes: The resident memory of the process.
     ///   - connections: The connections that are open and the most that may be; `nil` where there are none.
+    ///   - telemetry: What is scraped, streamed and turned.
+    ///   - telemetryLosses: Access lines that were suppressed, and lines of the log that were lost.
     package init(
         engine: Engine,
         startedAt: CohortCore.Timestamp,
         now: @escaping @Sendable () -> CohortCore.Timestamp = { SystemClock.now() },
         residentBytes: @escaping @Sendable () -> UInt64,
-        connections: @escaping @Sendable () -> (open: Int, limit: Int)? = { nil }
+        connections: @escaping @Sendable () -> (open: Int, limit: Int)? = { nil },
+        telemetry: TelemetrySystem,
+        telemetryLosses: @escaping @Sendable () -> (accessLines: UInt64, logLines: UInt64) = { (0, 0) }
     ) {
         self.engine = engine
         self.startedAt = startedAt
         self.now = now
         self.residentBytes = residentBytes
         self.connections = connections
+        self.telemetry = telemetry
+        self.telemetryLosses = telemetryLosses
     }
 
     package func getStatus(
@@ -69,8 +78,23 @@ package struct OperationsService: OperationsServiceHandler {
                 $0.watches = CohortAPI.WatchStatus(status.watches)
                 $0.approvals = CohortAPI.ApprovalStatus(status.approvals)
                 $0.audit = CohortAPI.AuditStatus(status.audit)
+                $0.telemetry = telemetryStatus
             }
         )
+    }
+
+    private var telemetryStatus: CohortAPI.TelemetryStatus {
+        let series = telemetry.metrics.size
+        let spans = telemetry.tracer.buffer.size
+        let losses = telemetryLosses()
+        return .with {
+            $0.series = UInt64(series.series)
+            $0.seriesOverflowed = series.overflowed
+            $0.spansWaiting = UInt64(spans.waiting)
+            $0.spansDropped = spans.dropped
+            $0.accessLinesSuppressed = losses.accessLines
+            $0.logLinesLost = losses.logLines
+        }
     }
 
     package func getCapacity(

@@ -3,7 +3,10 @@ import CohortCore
 import CohortSQLite
 import Foundation
 import Logging
+import Metrics
 import ServiceLifecycle
+import Telemetry
+import Tracing
 import UnixSignals
 
 /// The server's entry point. Exit status: 0 stopped as asked, 1 failed, 2 wrong settings.
@@ -34,12 +37,24 @@ enum CohortServer {
         umask(0o077)
         // A peer that goes away is an error of the write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
-        LoggingSystem.bootstrap { label in
-            JSONLinesLogHandler(label: label, level: settings.logLevel, output: .standardError)
+        let file: LogFile?
+        do { file = try settings.telemetry.file.map { try LogFile($0) } } catch {
+            FileHandle.standardError.write(Data("cohort-server: \(error)\n".utf8))
+            exit(2)
         }
+        let telemetry = TelemetrySystem(settings)
+        let output = file.map { file in LogOutput { file.write($0) } } ?? .standardError
+        LoggingSystem.bootstrap(
+            { label, provider in
+                JSONLinesLogHandler(label: label, levels: telemetry.levels, output: output, metadataProvider: provider)
+            },
+            metadataProvider: JSONLinesLogHandler.traceFields
+        )
+        MetricsSystem.bootstrap(telemetry.metrics)
+        InstrumentationSystem.bootstrap(telemetry.tracer)
         let logger = Logger(label: "cohort-server")
         do {
-            try await run(settings, logger)
+            try await run(settings, telemetry, file, logger)
         } catch {
             logger.critical("stopped by a failure", metadata: ["error": "\(Self.describe(error))"])
             exit(1)
@@ -54,7 +69,12 @@ enum CohortServer {
         }
     }
 
-    private static func run(_ settings: ServerSettings, _ logger: Logger) async throws {
+    private static func run(
+        _ settings: ServerSettings,
+        _ telemetry: TelemetrySystem,
+        _ file: LogFile?,
+        _ logger: Logger
+    ) async throws {
         try settings.checkFiles()
         if settings.isDevelopment {
             let files = DevelopmentCertificates(directory: settings.dataDirectory + "/tls")
@@ -70,7 +90,11 @@ enum CohortServer {
         let engine = Engine(
             store: SQLiteStore(directory: settings.dataDirectory, audit: keyring),
             configuration: settings.engine,
-            environment: EngineEnvironment(log: { engineLogger.log($0) }, stateChanged: { health.engine(is: $0) })
+            environment: EngineEnvironment(
+                log: { engineLogger.log($0) },
+                stateChanged: { health.engine(is: $0) },
+                observed: StoreMetrics().observe
+            )
         )
         let access = try await AccessControl(settings.access, logger: Logger(label: "cohort.access"))
         let rpc = RPCService(
@@ -78,23 +102,28 @@ enum CohortServer {
             engine: engine,
             health: health,
             access: access,
+            telemetry: telemetry,
+            log: file,
             logger: Logger(label: "cohort.rpc")
         )
         // It logs the services themselves at debug, which tells an operator nothing.
         var lifecycleLogger = Logger(label: "cohort.lifecycle")
         lifecycleLogger.logLevel = max(settings.logLevel, .info)
+        let engineMetrics = EngineMetrics(engine: engine)
+        telemetry.beforeReading { engineMetrics.update() }
         // Stopped in reverse: first the calls end, then the engine finishes its queue and closes the store.
         var services: [ServiceGroupConfiguration.ServiceConfiguration] = [
             .init(
                 service: EngineService(engine: engine, logger: engineLogger),
                 failureTerminationBehavior: .gracefullyShutdownGroup
             ),
-            .init(service: EngineMetrics(engine: engine)),
+            .init(service: engineMetrics),
         ]
         var readers: [any FileReader] = [access]
         if case .file(let file) = settings.auditKeys {
             readers.append(AuditKeyReader(file: file, keyring: keyring, engine: engine, logger: logger))
         }
+        if let file { readers.append(LogFileReopen(file: file)) }
         services.append(.init(service: FileReload(readers: readers)))
         services.append(.init(service: rpc, failureTerminationBehavior: .gracefullyShutdownGroup))
         let group = ServiceGroup(
@@ -106,6 +135,30 @@ enum CohortServer {
         )
         try await group.run()
         logger.info("stopped")
+    }
+}
+
+extension TelemetrySystem {
+    fileprivate convenience init(_ settings: ServerSettings) {
+        let resource = [
+            ("service.name", "cohort-server"), ("service.version", CohortRelease.version),
+            ("service.instance.id", UUID().uuidString.lowercased()),
+        ]
+        let given = settings.telemetry
+        self.init(
+            metrics: MetricsRegistry(
+                resource: resource,
+                scope: "cohort",
+                descriptions: MetricCatalogue.all,
+                seriesLimit: given.series
+            ),
+            tracer: SpanTracer(
+                buffer: SpanBuffer(capacity: given.spans),
+                sampler: Sampler(ratio: given.tracingRatio)
+            ),
+            levels: LogLevels(settings.logLevel),
+            resource: resource
+        )
     }
 }
 

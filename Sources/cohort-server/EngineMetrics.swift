@@ -45,6 +45,13 @@ final class EngineMetrics: Service {
     private let auditDeleted: Counter
     private let auditVerifiedAge: Gauge
     private let auditFindings: Gauge
+    private let customers: Gauge
+    private let sequence: Gauge
+    private let appliedSequence: Gauge
+    private let queueRows: Gauge
+    private let queueRowsLimit: Gauge
+    private let indexBytes: Gauge
+    private let storeBytes: Gauge
 
     init(
         engine: Engine,
@@ -82,6 +89,13 @@ final class EngineMetrics: Service {
         auditDeleted = counter("cohort.audit.rows_deleted")
         auditVerifiedAge = gauge("cohort.audit.verified_age")
         auditFindings = gauge("cohort.audit.findings")
+        customers = gauge("cohort.customers")
+        sequence = gauge("cohort.sequence")
+        appliedSequence = gauge("cohort.sequence.applied")
+        queueRows = gauge("cohort.queue.rows")
+        queueRowsLimit = gauge("cohort.queue.rows.limit")
+        indexBytes = gauge("cohort.index.bytes")
+        storeBytes = gauge("cohort.store.bytes")
     }
 
     func run() async throws {
@@ -124,6 +138,13 @@ final class EngineMetrics: Service {
         auditBufferLimit.record(status.audit.bufferLimit)
         auditVerifiedAge.record(age(upkeep.audit.verification?.completedAt))
         auditFindings.record(upkeep.audit.verification?.findings ?? 0)
+        customers.record(status.customers)
+        sequence.record(status.sequence)
+        appliedSequence.record(status.appliedSequence)
+        queueRows.record(status.queueDepth)
+        queueRowsLimit.record(status.queueCapacity)
+        indexBytes.record(status.indexBytes)
+        storeBytes.record(status.storeBytes)
     }
 
     private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {

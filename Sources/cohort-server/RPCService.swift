@@ -3,10 +3,12 @@ import CohortCore
 import CohortServices
 import Foundation
 import Logging
+import NIOCore
 import NIOPosix
 import RPC
 import ServiceLifecycle
 import Synchronization
+import Telemetry
 import UnixSignals
 
 /// The RPC side: listens from the start, answers, drains at the end.
@@ -16,6 +18,8 @@ struct RPCService: Service {
     private let server: Server
     private let drain: Duration
     private let listen: Endpoint
+    private let loops: MultiThreadedEventLoopGroup
+    private let telemetry: TelemetrySystem
     private let logger: Logger
 
     init(
@@ -23,8 +27,22 @@ struct RPCService: Service {
         engine: Engine,
         health: ServiceHealth,
         access: AccessControl,
+        telemetry: TelemetrySystem,
+        log: LogFile?,
         logger: Logger
     ) {
+        let accessLog = AccessLog(
+            logger: Logger(label: "cohort.access_log"),
+            policy: settings.telemetry.access,
+            tracer: telemetry.tracer
+        )
+        let process = ProcessMetrics(
+            telemetry: telemetry,
+            linesSuppressed: { accessLog.suppressed },
+            linesLost: { log?.linesLost ?? 0 }
+        )
+        telemetry.beforeReading { process.update() }
+        loops = MultiThreadedEventLoopGroup(numberOfThreads: settings.threads)
         let connections = ConnectionCount(limit: settings.limits.maxConnections)
         server = Server(
             configuration: ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits),
@@ -36,18 +54,22 @@ struct RPCService: Service {
                     engine: engine,
                     startedAt: SystemClock.now(),
                     residentBytes: residentBytes,
-                    connections: { connections.now }
+                    connections: { connections.now },
+                    telemetry: telemetry,
+                    telemetryLosses: { (accessLog.suppressed, log?.linesLost ?? 0) }
                 ),
                 access.service, health.service,
             ],
             interceptors: [
-                LoggingInterceptor(logger: logger),
+                TracingInterceptor(telemetry.tracer),
+                MetricsInterceptor(telemetry.metrics),
+                AccessLogInterceptor(accessLog),
                 AuditInterceptor(engine: engine, administrative: AccessTable.administrative),
                 DeadlineInterceptor(longestUpload: settings.upload),
                 AuthenticationInterceptor(access.authenticator),
                 AuthorizationInterceptor(methods: AccessTable.methods, errorDomain: CohortRelease.errorDomain),
             ],
-            eventLoopGroup: MultiThreadedEventLoopGroup(numberOfThreads: settings.threads),
+            eventLoopGroup: loops,
             logger: logger
         )
         connections.server.withLock { [server] in $0 = server }
@@ -55,6 +77,7 @@ struct RPCService: Service {
         listen = settings.listen
         self.engine = engine
         self.health = health
+        self.telemetry = telemetry
         self.logger = logger
     }
 
@@ -65,6 +88,7 @@ struct RPCService: Service {
         try await start()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { for await _ in signals { server.reloadCertificates() } }
+            group.addTask { await EventLoopLag(loops).run() }
             await withTaskCancellationOrGracefulShutdownHandler {
                 try? await server.run()
             } onCancelOrGracefulShutdown: {
@@ -72,6 +96,7 @@ struct RPCService: Service {
                 health.drain()
                 // They would run for ever; their clients go on elsewhere.
                 engine.endWatches()
+                telemetry.tracer.buffer.close()
                 Task { await server.shutdown(grace: drain) }
             }
             group.cancelAll()

@@ -20,7 +20,7 @@ struct Cohortctl: AsyncParsableCommand {
             StatusCommand.self, CapacityCommand.self, CheckCommand.self, CohortsOfCommand.self, MembersCommand.self,
             CombineCommand.self, WatchCommand.self, ExplainCommand.self, HistoryCommand.self,
             CustomersCommand.self, CohortsCommand.self, AttributesCommand.self, RulesCommand.self, AuditCommand.self,
-            AccessCommand.self, TokenCommand.self,
+            AccessCommand.self, TokenCommand.self, MetricsCommand.self, SpansCommand.self, LogLevelCommand.self,
         ]
     )
 

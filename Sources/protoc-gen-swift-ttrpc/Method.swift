@@ -36,7 +36,10 @@ struct Method {
     }
 
     /// Whether the request or the response is one of the messages that come with SwiftProtobuf.
-    var usesWellKnownTypes: Bool { input.hasPrefix("SwiftProtobuf.") || output.hasPrefix("SwiftProtobuf.") }
+    var usesWellKnownTypes: Bool { uses(module: "SwiftProtobuf") }
+
+    /// Whether the request or the response is a message of this module.
+    func uses(module: String) -> Bool { input.hasPrefix(module + ".") || output.hasPrefix(module + ".") }
 
     /// The name of the method of `Router` that registers it.
     var registration: String {

@@ -58,6 +58,8 @@ struct Options {
     var runtimeModule = "RPC"
     /// `FileNaming=FullPath|PathToUnderscores|DropPath`, `FullPath` by default.
     var fileNaming = FileNaming.fullPath
+    /// `ProtoPathModuleMappings=FILE`, as protoc-gen-swift's option of the same name: the modules of other messages.
+    var modules = ProtoFileToModuleMappings()
 
     init(_ pairs: [(key: String, value: String)]) throws {
         for (key, value) in pairs {
@@ -75,9 +77,14 @@ struct Options {
                     )
                 }
                 fileNaming = naming
+            case ("ProtoPathModuleMappings", _):
+                do { modules = try ProtoFileToModuleMappings(path: value) } catch {
+                    throw GenerationError("ProtoPathModuleMappings: '\(value)' cannot be used: \(error)")
+                }
             default:
                 throw GenerationError(
-                    "unknown option '\(key)=\(value)'; there are Visibility, FileNaming and RPCModule"
+                    "unknown option '\(key)=\(value)'; there are Visibility, FileNaming, RPCModule and "
+                        + "ProtoPathModuleMappings"
                 )
             }
         }

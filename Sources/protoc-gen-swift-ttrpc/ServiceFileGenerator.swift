@@ -13,7 +13,7 @@ struct ServiceFileGenerator {
         self.options = options
         self.namer = SwiftProtobufNamer(
             currentFile: file,
-            protoFileToModuleMappings: ProtoFileToModuleMappings()
+            protoFileToModuleMappings: options.modules
         )
     }
 
@@ -28,6 +28,11 @@ struct ServiceFileGenerator {
         }
         if services.contains(where: { $0.1.contains(where: \.usesWellKnownTypes) }) {
             line("\(access)import SwiftProtobuf")
+        }
+        let own = options.modules.moduleName(forFile: file)
+        for module in options.modules.neededModules(forFile: file) ?? []
+        where module != own && services.contains(where: { $0.1.contains { $0.uses(module: module) } }) {
+            line("\(access)import \(module)")
         }
         for (service, methods) in services {
             let name = namer.typePrefix(forFile: file) + service.name

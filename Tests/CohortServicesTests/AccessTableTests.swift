@@ -38,7 +38,7 @@ struct AccessTableTests {
         #expect(Set(rows).subtracting(declared).sorted() == [], "rows without a method")
     }
 
-    @Test("every method is open to somebody, and what changes something is neither a reader's nor an operator's")
+    @Test("every method is open to somebody, and what changes data is neither a reader's nor an operator's")
     func leastPrivilege() {
         let changes = [
             "Put", "Import", "Erase", "Declare", "Create", "Update", "Set", "Modify", "Upload", "Archive", "Publish",
@@ -46,6 +46,8 @@ struct AccessTableTests {
         for row in AccessTable.rows {
             #expect(!row.roles.isEmpty, "\(row.method)")
             let name = row.method.split(separator: "/")[1]
+            // How the server itself behaves is for the operator.
+            guard !row.method.hasPrefix("cohort.v1.OperationsService/") else { continue }
             guard changes.contains(where: { name.contains($0) }) else { continue }
             #expect(row.roles.isDisjoint(with: [.reader, .operator, .auditor]), "\(row.method)")
         }
@@ -57,6 +59,7 @@ struct AccessTableTests {
             "CohortService/CreateCohort", "CohortService/UploadAssignments", "CohortService/SetApprovalRequired",
             "VersionService/PublishVersion", "CustomerService/EraseCustomer", "CustomerService/EraseMembers",
             "CustomerService/DeclareAttribute", "ApprovalService/ApproveChange", "AccessService/ListAccess",
+            "OperationsService/SetLogLevel",
         ] { #expect(AccessTable.administrative.contains("cohort.v1." + method), "\(method)") }
         for method in [
             "MembershipService/CheckMembership", "CustomerService/PutCustomer", "CustomerService/ImportCustomers",

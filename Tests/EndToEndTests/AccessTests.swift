@@ -76,6 +76,9 @@ struct AccessTests {
         "cohort.v1.OperationsService": """
         GetStatus admin operator auditor
         GetCapacity admin operator
+        ScrapeMetrics admin operator
+        StreamSpans operator
+        SetLogLevel admin operator
         """,
         "cohort.v1.AuditService": """
         ListAuditRows auditor

@@ -1,4 +1,3 @@
-import Logging
 import NIOCore
 import RPC
 import SwiftProtobuf
@@ -201,22 +200,6 @@ struct InterceptorTests {
             #expect(error?.code == .deadlineExceeded)
             await client.shutdown()
         }
-    }
-
-    @Test("calls are logged with method, code and duration")
-    func logging() async throws {
-        let log = LogRecorder()
-        try await withServer(interceptors: [LoggingInterceptor(logger: log.logger)]) { harness in
-            let client = try harness.client()
-            let _: Text = try await client.unary(EchoService.Methods.inline, Text("x"), .defaults)
-            let _: Text? = try? await client.unary(EchoService.Methods.fail, Text("x"), .defaults)
-            await client.shutdown()
-        }
-        let lines = log.lines.filter { $0.message == "call ended" }
-        #expect(lines.map { $0.metadata["rpc.response.status_code"] } == ["OK", "NOT_FOUND"])
-        #expect(lines.first?.metadata["rpc.method"] == "test.v1.Echo/Inline")
-        #expect(lines.first?.metadata["duration_us"].flatMap(Int.init) != nil)
-        #expect(lines.map(\.level) == [.debug, .info])
     }
 
     @Test("a longest time is given to unary calls without a deadline")

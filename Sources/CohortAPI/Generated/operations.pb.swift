@@ -134,6 +134,110 @@ public nonisolated enum BuildPhase: SwiftProtobuf.Enum, Swift.CaseIterable {
 
 }
 
+/// Asks for the metrics.
+public nonisolated struct ScrapeMetricsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Asks for spans.
+public nonisolated struct StreamSpansRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Whether to wait for those to come, until the client gives up or the server drains. Otherwise the stream ends when none is
+  /// left.
+  public var follow: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Which messages a logger writes.
+public nonisolated struct LogLevel: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The logger, as `cohort.engine`. Empty for all that have no level of their own.
+  public var logger: String = String()
+
+  /// The least severe level written: trace, debug, info, notice, warning, error or critical.
+  public var level: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Asks for another level.
+public nonisolated struct SetLogLevelRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The logger, as `cohort.engine`. Empty for all that have no level of their own.
+  public var logger: String = String()
+
+  /// trace, debug, info, notice, warning, error or critical. Empty takes the level of the logger away, so that it follows the
+  /// others again; without a logger it changes nothing.
+  public var level: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// The levels that hold now.
+public nonisolated struct SetLogLevelResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// First the one for all, then those of single loggers in order of name.
+  public var levels: [LogLevel] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// What metrics, traces and the log take and lose. Totals since the start unless said otherwise.
+public nonisolated struct TelemetryStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Series of all metrics now.
+  public var series: UInt64 = 0
+
+  /// Series that were not made because their metric had the most it may have; they count in one with `overflow="true"`.
+  public var seriesOverflowed: UInt64 = 0
+
+  /// Spans that wait for a reader now.
+  public var spansWaiting: UInt64 = 0
+
+  /// Spans that a full buffer has lost.
+  public var spansDropped: UInt64 = 0
+
+  /// Access lines that were left out because there were too many in a second.
+  public var accessLinesSuppressed: UInt64 = 0
+
+  /// Log lines that could not be written.
+  public var logLinesLost: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 /// Asks for the status.
 public nonisolated struct GetStatusRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -346,6 +450,16 @@ public nonisolated struct GetStatusResponse: @unchecked Sendable {
   public var hasApprovals: Bool {_storage._approvals != nil}
   /// Clears the value of `approvals`. Subsequent reads from it will return its default value.
   public mutating func clearApprovals() {_uniqueStorage()._approvals = nil}
+
+  /// Metrics, traces and the log.
+  public var telemetry: TelemetryStatus {
+    get {_storage._telemetry ?? TelemetryStatus()}
+    set {_uniqueStorage()._telemetry = newValue}
+  }
+  /// Returns true if `telemetry` has been explicitly set.
+  public var hasTelemetry: Bool {_storage._telemetry != nil}
+  /// Clears the value of `telemetry`. Subsequent reads from it will return its default value.
+  public mutating func clearTelemetry() {_uniqueStorage()._telemetry = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -808,6 +922,210 @@ nonisolated extension BuildPhase: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0BUILD_PHASE_UNSPECIFIED\0\u{1}BUILD_PHASE_WAITING\0\u{1}BUILD_PHASE_SCANNING\0\u{1}BUILD_PHASE_CATCHING_UP\0\u{1}BUILD_PHASE_SWITCHING\0")
 }
 
+nonisolated extension ScrapeMetricsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ScrapeMetricsRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ScrapeMetricsRequest, rhs: ScrapeMetricsRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension StreamSpansRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".StreamSpansRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}follow\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.follow) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.follow != false {
+      try visitor.visitSingularBoolField(value: self.follow, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: StreamSpansRequest, rhs: StreamSpansRequest) -> Bool {
+    if lhs.follow != rhs.follow {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension LogLevel: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".LogLevel"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}logger\0\u{1}level\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.logger) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.level) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.logger.isEmpty {
+      try visitor.visitSingularStringField(value: self.logger, fieldNumber: 1)
+    }
+    if !self.level.isEmpty {
+      try visitor.visitSingularStringField(value: self.level, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: LogLevel, rhs: LogLevel) -> Bool {
+    if lhs.logger != rhs.logger {return false}
+    if lhs.level != rhs.level {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension SetLogLevelRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SetLogLevelRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}logger\0\u{1}level\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.logger) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.level) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.logger.isEmpty {
+      try visitor.visitSingularStringField(value: self.logger, fieldNumber: 1)
+    }
+    if !self.level.isEmpty {
+      try visitor.visitSingularStringField(value: self.level, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: SetLogLevelRequest, rhs: SetLogLevelRequest) -> Bool {
+    if lhs.logger != rhs.logger {return false}
+    if lhs.level != rhs.level {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension SetLogLevelResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SetLogLevelResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}levels\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.levels) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.levels.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.levels, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: SetLogLevelResponse, rhs: SetLogLevelResponse) -> Bool {
+    if lhs.levels != rhs.levels {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension TelemetryStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".TelemetryStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}series\0\u{3}series_overflowed\0\u{3}spans_waiting\0\u{3}spans_dropped\0\u{3}access_lines_suppressed\0\u{3}log_lines_lost\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.series) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.seriesOverflowed) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.spansWaiting) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.spansDropped) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.accessLinesSuppressed) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.logLinesLost) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.series != 0 {
+      try visitor.visitSingularUInt64Field(value: self.series, fieldNumber: 1)
+    }
+    if self.seriesOverflowed != 0 {
+      try visitor.visitSingularUInt64Field(value: self.seriesOverflowed, fieldNumber: 2)
+    }
+    if self.spansWaiting != 0 {
+      try visitor.visitSingularUInt64Field(value: self.spansWaiting, fieldNumber: 3)
+    }
+    if self.spansDropped != 0 {
+      try visitor.visitSingularUInt64Field(value: self.spansDropped, fieldNumber: 4)
+    }
+    if self.accessLinesSuppressed != 0 {
+      try visitor.visitSingularUInt64Field(value: self.accessLinesSuppressed, fieldNumber: 5)
+    }
+    if self.logLinesLost != 0 {
+      try visitor.visitSingularUInt64Field(value: self.logLinesLost, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: TelemetryStatus, rhs: TelemetryStatus) -> Bool {
+    if lhs.series != rhs.series {return false}
+    if lhs.seriesOverflowed != rhs.seriesOverflowed {return false}
+    if lhs.spansWaiting != rhs.spansWaiting {return false}
+    if lhs.spansDropped != rhs.spansDropped {return false}
+    if lhs.accessLinesSuppressed != rhs.accessLinesSuppressed {return false}
+    if lhs.logLinesLost != rhs.logLinesLost {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension GetStatusRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusRequest"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
@@ -879,7 +1197,7 @@ nonisolated extension CohortStatus: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0\u{1}builds\0\u{1}watches\0\u{2}\u{9}audit\0\u{2}\u{a}approvals\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0\u{1}builds\0\u{1}watches\0\u{2}\u{9}audit\0\u{2}\u{a}approvals\0\u{2}\u{a}telemetry\0")
 
   fileprivate class _StorageClass {
     var _version: String = String()
@@ -905,6 +1223,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     var _watches: WatchStatus? = nil
     var _audit: AuditStatus? = nil
     var _approvals: ApprovalStatus? = nil
+    var _telemetry: TelemetryStatus? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -938,6 +1257,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       _watches = source._watches
       _audit = source._audit
       _approvals = source._approvals
+      _telemetry = source._telemetry
     }
   }
 
@@ -979,6 +1299,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         case 21: try { try decoder.decodeSingularMessageField(value: &_storage._watches) }()
         case 30: try { try decoder.decodeSingularMessageField(value: &_storage._audit) }()
         case 40: try { try decoder.decodeSingularMessageField(value: &_storage._approvals) }()
+        case 50: try { try decoder.decodeSingularMessageField(value: &_storage._telemetry) }()
         default: break
         }
       }
@@ -1060,6 +1381,9 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._approvals {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 40)
       } }()
+      try { if let v = _storage._telemetry {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 50)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1092,6 +1416,7 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._watches != rhs_storage._watches {return false}
         if _storage._audit != rhs_storage._audit {return false}
         if _storage._approvals != rhs_storage._approvals {return false}
+        if _storage._telemetry != rhs_storage._telemetry {return false}
         return true
       }
       if !storagesAreEqual {return false}

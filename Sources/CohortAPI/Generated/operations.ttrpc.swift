@@ -2,6 +2,7 @@
 // swift-format-ignore-file
 
 public import RPC
+public import OTLP
 
 /// The methods of `cohort.v1.OperationsService`.
 public enum OperationsServiceMethods {
@@ -16,10 +17,25 @@ public enum OperationsServiceMethods {
     public static let getCapacity = MethodDescriptor(
         service: service, method: "GetCapacity", kind: .unary, isIdempotent: true)
 
+    /// `cohort.v1.OperationsService/ScrapeMetrics`.
+    public static let scrapeMetrics = MethodDescriptor(
+        service: service, method: "ScrapeMetrics", kind: .unary, isIdempotent: true)
+
+    /// `cohort.v1.OperationsService/StreamSpans`.
+    public static let streamSpans = MethodDescriptor(
+        service: service, method: "StreamSpans", kind: .serverStreaming, isIdempotent: false)
+
+    /// `cohort.v1.OperationsService/SetLogLevel`.
+    public static let setLogLevel = MethodDescriptor(
+        service: service, method: "SetLogLevel", kind: .unary, isIdempotent: false)
+
     /// All of them, in the order of the .proto file.
     public static let all: [MethodDescriptor] = [
         getStatus,
         getCapacity,
+        scrapeMetrics,
+        streamSpans,
+        setLogLevel,
     ]
 }
 
@@ -30,6 +46,16 @@ public protocol OperationsServiceHandler: RegistrableService {
 
     /// What the server holds, what it costs, and how far it is from every limit. Reads the sizes of files.
     func getCapacity(_ request: GetCapacityRequest, _ call: ServerCall) async throws(RPCError) -> GetCapacityResponse
+
+    /// Every metric of the process, totals since its start. Names and units are in docs/operations/metrics.md.
+    func scrapeMetrics(_ request: ScrapeMetricsRequest, _ call: ServerCall) async throws(RPCError) -> OTLP.OTLPMetricsData
+
+    /// The spans that have ended and that nobody has taken. Each is handed out once, so one reader at a time: a second one gets
+    /// FAILED_PRECONDITION with the reason SPANS_ARE_READ.
+    func streamSpans(_ request: StreamSpansRequest, _ responses: ResponseWriter<OTLP.OTLPTracesData>, _ call: ServerCall) async throws(RPCError)
+
+    /// Changes what the server logs, until it stops. With nothing set it changes nothing and tells the levels.
+    func setLogLevel(_ request: SetLogLevelRequest, _ call: ServerCall) async throws(RPCError) -> SetLogLevelResponse
 }
 
 extension OperationsServiceHandler {
@@ -42,6 +68,9 @@ extension OperationsServiceHandler {
     public func registerMethods(with router: inout Router) {
         router.inline(OperationsServiceMethods.getStatus) { (request: GetStatusRequest, call) throws(RPCError) in try self.getStatus(request, call) }
         router.unary(OperationsServiceMethods.getCapacity) { (request: GetCapacityRequest, call) async throws(RPCError) in try await self.getCapacity(request, call) }
+        router.unary(OperationsServiceMethods.scrapeMetrics) { (request: ScrapeMetricsRequest, call) async throws(RPCError) in try await self.scrapeMetrics(request, call) }
+        router.serverStream(OperationsServiceMethods.streamSpans) { (request: StreamSpansRequest, responses: ResponseWriter<OTLP.OTLPTracesData>, call) async throws(RPCError) in try await self.streamSpans(request, responses, call) }
+        router.unary(OperationsServiceMethods.setLogLevel) { (request: SetLogLevelRequest, call) async throws(RPCError) in try await self.setLogLevel(request, call) }
     }
 }
 
@@ -63,5 +92,21 @@ public struct OperationsServiceClient: Sendable {
     /// What the server holds, what it costs, and how far it is from every limit. Reads the sizes of files.
     public func getCapacity(_ request: GetCapacityRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> GetCapacityResponse {
         try await transport.unary(OperationsServiceMethods.getCapacity, request, options)
+    }
+
+    /// Every metric of the process, totals since its start. Names and units are in docs/operations/metrics.md.
+    public func scrapeMetrics(_ request: ScrapeMetricsRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> OTLP.OTLPMetricsData {
+        try await transport.unary(OperationsServiceMethods.scrapeMetrics, request, options)
+    }
+
+    /// The spans that have ended and that nobody has taken. Each is handed out once, so one reader at a time: a second one gets
+    /// FAILED_PRECONDITION with the reason SPANS_ARE_READ.
+    public func streamSpans(_ request: StreamSpansRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> ResponseStream<OTLP.OTLPTracesData> {
+        try await transport.serverStream(OperationsServiceMethods.streamSpans, request, options)
+    }
+
+    /// Changes what the server logs, until it stops. With nothing set it changes nothing and tells the levels.
+    public func setLogLevel(_ request: SetLogLevelRequest, options: CallOptions = CallOptions()) async throws(RPCError) -> SetLogLevelResponse {
+        try await transport.unary(OperationsServiceMethods.setLogLevel, request, options)
     }
 }

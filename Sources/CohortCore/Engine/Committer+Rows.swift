@@ -19,6 +19,7 @@ extension Committer {
             }
             publish(group.entries, group.changes())
         }
+        observe(requests, results)
         for (request, result) in zip(requests, results) { request.complete(.success(result)) }
     }
 }

@@ -92,7 +92,9 @@ final class Committer: @unchecked Sendable {
         // Only left behind by an engine that is stopping or has failed.
         if logIsUncertain { throw storeUnavailable("Nothing was written.") }
         do {
+            let begin = ContinuousClock.now
             try shared.store.append(rows)
+            shared.environment.observed(.committed(entries: rows.count, nanoseconds: begin.nanosecondsSince))
         } catch {
             logIsUncertain = true
             shared.setProblem(.log, error.message)
@@ -208,5 +210,13 @@ extension [UInt8] {
     func withUnsafeRecord<R>(_ body: (UnsafeRawBufferPointer) throws(StoreError) -> R) throws(StoreError) -> R {
         let result = withUnsafeBytes { bytes in Result { () throws(StoreError) in try body(bytes) } }
         return try result.get()
+    }
+}
+
+extension ContinuousClock.Instant {
+    /// Nanoseconds from then to now.
+    var nanosecondsSince: Int64 {
+        let (seconds, attoseconds) = duration(to: .now).components
+        return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
     }
 }

@@ -43,6 +43,8 @@ struct CustomerReader: Sendable {
             return try bytes.withUnsafeRecord { (bytes) throws(StoreError) in try Self.decode(bytes, ordinal) }
         case .absent:
             var record: CustomerRecord?
+            let begin = ContinuousClock.now
+            defer { shared.environment.observed(.read(nanoseconds: begin.nanosecondsSince)) }
             try shared.store.readCustomers([ordinal]) { (_, bytes) throws(StoreError) in
                 record = try Self.decode(bytes, ordinal)
             }

@@ -97,11 +97,15 @@ extension Engine {
         _ rows: [RowOperation],
         _ context: WriteContext
     ) async throws(DomainError) -> [Result<PutResult, DomainError>] {
-        let result = await withCheckedContinuation { continuation in
-            let request = RowsRequest(rows: rows, context: context.bounded) { continuation.resume(returning: $0) }
-            if let refusal = shared.queue.submit(.rows(request)) { continuation.resume(returning: .failure(refusal)) }
+        try await traced("cohort.commit") { () async throws(DomainError) in
+            let result = await withCheckedContinuation { continuation in
+                let request = RowsRequest(rows: rows, context: context.bounded) { continuation.resume(returning: $0) }
+                if let refusal = shared.queue.submit(.rows(request)) {
+                    continuation.resume(returning: .failure(refusal))
+                }
+            }
+            return try result.get()
         }
-        return try result.get()
     }
 
     /// Runs a change on the committer's thread with everything before it committed.
@@ -115,15 +119,17 @@ extension EngineShared {
         _ body: @escaping @Sendable (Committer) throws(DomainError) -> R
     ) async throws(DomainError) -> R {
         try requireReadable()
-        let result: Result<R, DomainError> = await withCheckedContinuation { continuation in
-            let request = BarrierRequest { committer in
-                continuation.resume(returning: Result { () throws(DomainError) in try body(committer) })
+        return try await traced("cohort.commit") { () async throws(DomainError) in
+            let result: Result<R, DomainError> = await withCheckedContinuation { continuation in
+                let request = BarrierRequest { committer in
+                    continuation.resume(returning: Result { () throws(DomainError) in try body(committer) })
+                }
+                if let refusal = queue.submit(.barrier(request)) {
+                    continuation.resume(returning: .failure(refusal))
+                }
             }
-            if let refusal = queue.submit(.barrier(request)) {
-                continuation.resume(returning: .failure(refusal))
-            }
+            return try result.get()
         }
-        return try result.get()
     }
 }
 

@@ -217,7 +217,7 @@ package final class Engine: Sendable {
         guard let readers = threads.withLock({ $0.readers }) else {
             try shared.requireReadable(); throw .internal(message: "no threads")
         }
-        return try await readers.run(body)
+        return try await traced("cohort.store.read") { () async throws(DomainError) in try await readers.run(body) }
     }
 
     /// Runs an erasure of members on a thread kept for such.
@@ -237,7 +237,7 @@ package final class Engine: Sendable {
         guard let auditors = threads.withLock({ $0.auditors }) else {
             try shared.requireReadable(); throw .internal(message: "no threads")
         }
-        return try await auditors.run(body)
+        return try await traced("cohort.audit.read") { () async throws(DomainError) in try await auditors.run(body) }
     }
 
     private func startAudit() {
@@ -259,6 +259,6 @@ package final class Engine: Sendable {
         guard let scanners = threads.withLock({ $0.scanners }) else {
             try shared.requireReadable(); throw .internal(message: "no threads")
         }
-        return try await scanners.run(body)
+        return try await traced("cohort.store.scan") { () async throws(DomainError) in try await scanners.run(body) }
     }
 }

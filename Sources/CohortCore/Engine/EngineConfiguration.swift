@@ -154,6 +154,19 @@ package struct EngineEvent: Sendable {
     }
 }
 
+/// Something that the engine has done, for those who measure it.
+package enum EngineObservation: Sendable {
+    /// What became of a row of ingest.
+    package enum Row: String, Sendable, CaseIterable { case created, updated, unchanged, stale, erased, rejected }
+
+    /// Entries were added to the log durably, in this many nanoseconds.
+    case committed(entries: Int, nanoseconds: Int64)
+    /// A customer was read from the tables, in this many nanoseconds.
+    case read(nanoseconds: Int64)
+    /// Rows were answered.
+    case rows([Row: Int])
+}
+
 /// What the engine takes from outside besides the store.
 package struct EngineEnvironment: Sendable {
     /// The wall clock.
@@ -163,14 +176,18 @@ package struct EngineEnvironment: Sendable {
     /// Told the engine's new state after every change, on whichever thread made it, with no lock held; must not block.
     /// Two changes that follow closely may be told out of order: `Engine.status` has the state that holds.
     package var stateChanged: @Sendable (EngineState) -> Void
+    /// Told what has been done, on whichever thread did it; must not block.
+    package var observed: @Sendable (EngineObservation) -> Void
 
     package init(
         now: @escaping @Sendable () -> Timestamp = { SystemClock.now() },
         log: @escaping @Sendable (EngineEvent) -> Void = { _ in },
-        stateChanged: @escaping @Sendable (EngineState) -> Void = { _ in }
+        stateChanged: @escaping @Sendable (EngineState) -> Void = { _ in },
+        observed: @escaping @Sendable (EngineObservation) -> Void = { _ in }
     ) {
         self.now = now
         self.log = log
         self.stateChanged = stateChanged
+        self.observed = observed
     }
 }

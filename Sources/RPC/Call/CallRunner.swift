@@ -29,6 +29,15 @@ package enum CallRunner {
         from start: CallStart,
         request: ByteBuffer
     ) async {
+        // Attached by an interceptor before the task began, or not at all.
+        if let span = running.call.span {
+            await span.run { await runUntraced(running, from: start, request: request) }
+        } else {
+            await runUntraced(running, from: start, request: request)
+        }
+    }
+
+    private static func runUntraced(_ running: any RunningCall, from start: CallStart, request: ByteBuffer) async {
         let call = running.call
         var begun = 0
         let result: Result<ByteBuffer?, RPCError>

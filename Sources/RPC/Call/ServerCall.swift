@@ -31,6 +31,11 @@ public final class ServerCall: Sendable {
     // cost a call more than all the rest of the authentication.
     /// Who calls; nil before the authentication, and on servers without one.
     public nonisolated(unsafe) package(set) var principal: Principal?
+    // Unsafe: set once, by an interceptor that comes before all that reads it.
+    /// What traces the call; nil for nearly every one.
+    package nonisolated(unsafe) var span: (any CallSpan)?
+    // Unsafe: only touched when the call ends, which it does once, on one thread.
+    private nonisolated(unsafe) var endedAt: NIODeadline?
     /// Whether the connection remembers that the method is open to the principal. As the principal.
     nonisolated(unsafe) var isOpen = false
     private let cancelled = Atomic<Bool>(false)
@@ -93,6 +98,14 @@ public final class ServerCall: Sendable {
     public var deadline: NIODeadline? {
         let nanoseconds = deadlineNanoseconds.load(ordering: .relaxed)
         return nanoseconds == Self.noDeadline ? nil : .uptimeNanoseconds(nanoseconds)
+    }
+
+    /// When the call ended. For `end` of interceptors: the clock is read once, by the first that asks.
+    package func ended() -> NIODeadline {
+        if let endedAt { return endedAt }
+        let now = NIODeadline.now()
+        endedAt = now
+        return now
     }
 
     /// What is left until the deadline, never negative; nil where there is none. Pass it on to the next hop.

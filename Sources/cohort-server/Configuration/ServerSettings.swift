@@ -10,6 +10,7 @@ struct ServerSettings: Sendable {
     let dataDirectory: String
     let tls: ServerTLS
     let logLevel: Logger.Level
+    let telemetry: TelemetrySettings
     let drain: Duration
     /// Most time that an upload may take.
     let upload: Duration
@@ -30,6 +31,7 @@ struct ServerSettings: Sendable {
         }
         self.listen = listen
         logLevel = Logger.Level(rawValue: try reader.word("log.level") ?? "info") ?? .info
+        telemetry = try TelemetrySettings(reader)
         drain = try reader.seconds("drain.seconds")
         upload = try reader.seconds("limits.upload.seconds")
         let threads = try reader.whole("threads")

@@ -8,6 +8,8 @@ struct Setting: Sendable {
         case flag
         case whole(ClosedRange<Int>, default: Int)
         case seconds(ClosedRange<Double>, default: Double)
+        /// A part of the whole, 0 to 1.
+        case ratio(default: Double)
         /// Seconds, or a number with `s`, `m`, `h` or `d`; 0 and `forever` for no end. The range is in seconds.
         case age(ClosedRange<Int64>, default: String)
         /// Bytes; 0 and `forever` for any number.
@@ -78,6 +80,35 @@ struct Setting: Sendable {
             .word(["trace", "debug", "info", "notice", "warning", "error", "critical"], default: "info"),
             "least severe level logged"
         ),
+        Setting("log.file.path", .text(default: nil), "file that the log is written to; stderr without it"),
+        Setting(
+            "log.file.bytes",
+            .whole(65_536...1_099_511_627_776, default: 104_857_600),
+            "size of the file of the log beyond which another is begun"
+        ),
+        Setting(
+            "log.file.count",
+            .whole(1...1_000, default: 10),
+            "files of the log that are kept beside the current one"
+        ),
+        Setting(
+            "log.access.slow.seconds",
+            .seconds(0...3_600, default: 1),
+            "time beyond which a call is slow, and logged"
+        ),
+        Setting(
+            "log.access.ratio",
+            .ratio(default: 0),
+            "part of the calls that neither fail nor are slow which is logged"
+        ),
+        Setting(
+            "log.access.failures",
+            .whole(1...1_000_000, default: 100),
+            "lines in a second about calls that failed by their callers' doing; those of the server's are all logged"
+        ),
+        Setting("tracing.ratio", .ratio(default: 0.01), "part of the traces begun here that is sampled"),
+        Setting("limits.tracing.spans", .whole(16...1_000_000, default: 8_192), "spans that wait for a reader"),
+        Setting("limits.metrics.series", .whole(100...100_000, default: 2_000), "series of one metric"),
         Setting(
             "threads",
             .whole(0...256, default: 0),
@@ -313,6 +344,7 @@ struct Setting: Sendable {
                 (words, standard) = ("\(range.lowerBound)…\(range.upperBound)", String(value))
             case .seconds(let range, let value):
                 (words, standard) = ("\(range.lowerBound)…\(range.upperBound)", String(value))
+            case .ratio(let value): (words, standard) = ("0…1", String(value))
             case .age(let range, let value):
                 (words, standard) = ("\(range.lowerBound)s…\(range.upperBound)s|forever", value)
             case .bytes(let range, let value):

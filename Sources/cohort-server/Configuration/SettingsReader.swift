@@ -81,6 +81,15 @@ struct SettingsReader {
         return .milliseconds(Int64((value * 1_000).rounded()))
     }
 
+    func ratio(_ key: String) throws -> Double {
+        guard case .ratio(let standard) = Self.setting(key).kind else { preconditionFailure("\(key) is no ratio") }
+        guard let (name, content) = try Self.find(key, .double, sources) else { return standard }
+        guard case .double(let value) = content, (0...1).contains(value) else {
+            throw SettingsError("\(name) takes a number from 0 to 1")
+        }
+        return value
+    }
+
     /// Seconds; `nil` for no end.
     func age(_ key: String) throws -> Int64? {
         guard case .age(let range, let standard) = Self.setting(key).kind else {
@@ -155,6 +164,7 @@ struct SettingsReader {
         case .flag: "it takes true or false"
         case .whole(let range, _): "it takes a whole number from \(range.lowerBound) to \(range.upperBound)"
         case .seconds(let range, _): "it takes \(range.lowerBound) to \(range.upperBound) seconds"
+        case .ratio: "it takes a number from 0 to 1"
         case .age(let range, _):
             "it takes \(range.lowerBound) to \(range.upperBound) seconds, a number with s, m, h or d, or forever"
         case .bytes(let range, _): "it takes \(range.lowerBound) to \(range.upperBound) bytes, or forever"

@@ -1,19 +1,34 @@
 import Foundation
 import Logging
 import Synchronization
+import Telemetry
+import Tracing
 
 /// Writes one JSON object a line: `timestamp level message logger` and the metadata as members of its own.
 struct JSONLinesLogHandler: LogHandler {
-    var logLevel: Logger.Level
+    /// That of all loggers of this name, which may change, unless this one was given one of its own.
+    var logLevel: Logger.Level {
+        get { ownLevel ?? levels.level }
+        set { ownLevel = newValue }
+    }
     var metadata: Logger.Metadata = [:]
     var metadataProvider: Logger.MetadataProvider?
     private let label: String
+    private let levels: LogLevels.Cell
+    private var ownLevel: Logger.Level?
     private let output: LogOutput
 
-    init(label: String, level: Logger.Level, output: LogOutput) {
+    init(label: String, levels: LogLevels, output: LogOutput, metadataProvider: Logger.MetadataProvider? = nil) {
         self.label = label
-        self.logLevel = level
+        self.levels = levels.cell(of: label)
         self.output = output
+        self.metadataProvider = metadataProvider
+    }
+
+    /// `trace_id` and `span_id` of the call whose work this is, where it is traced.
+    static let traceFields = Logger.MetadataProvider {
+        guard let trace = ServiceContext.current?.trace else { return [:] }
+        return ["trace_id": "\(trace.traceID)", "span_id": "\(trace.spanID)"]
     }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {

@@ -1,0 +1,75 @@
+import NIOCore
+package import RPC
+import Synchronization
+
+/// Records `rpc.server.call.duration`: each call from the moment its request was read to the moment it ended.
+///
+/// Attributes are those of OpenTelemetry: `rpc.system.name`, `rpc.method` (`_OTHER` for one that the server does not have),
+/// `rpc.response.status_code`, and `error.type` for calls that failed.
+package struct MetricsInterceptor: ServerInterceptor {
+    package static let metric = "rpc.server.call.duration"
+
+    private let registry: MetricsRegistry
+    private let calls: CallDurations
+
+    package init(_ registry: MetricsRegistry) { self.init(registry, method: "_OTHER") }
+
+    private init(_ registry: MetricsRegistry, method: String) {
+        self.registry = registry
+        calls = CallDurations(registry, method: method)
+    }
+
+    /// One that has the method's series at hand.
+    package func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? {
+        MetricsInterceptor(registry, method: method.fullName)
+    }
+
+    /// Every call passes.
+    package func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision { .proceed }
+
+    /// Records it.
+    package func end(_ call: ServerCall, _ outcome: CallOutcome) {
+        let duration = (call.ended() - call.receivedAt).nanoseconds
+        let series = calls[outcome.code]
+        if let span = call.traced, span.context.isSampled {
+            series.record(ticks: duration, in: span.context)
+        } else {
+            series.record(ticks: duration)
+        }
+    }
+}
+
+/// The series of one method by status code, made when a call first ends so.
+final class CallDurations: @unchecked Sendable {
+    // Unchecked: the pointer never changes, and what it points to are atomics.
+    private static let codes = RPCError.Code.all.count
+
+    private let registry: MetricsRegistry
+    private let method: String
+    private let series: UnsafeMutablePointer<AtomicLazyReference<HistogramInstrument>>
+
+    init(_ registry: MetricsRegistry, method: String) {
+        self.registry = registry
+        self.method = method
+        series = .allocate(capacity: Self.codes)
+        for code in 0..<Self.codes { (series + code).initialize(to: AtomicLazyReference()) }
+    }
+
+    deinit {
+        series.deinitialize(count: Self.codes)
+        series.deallocate()
+    }
+
+    @inline(__always)
+    subscript(_ code: RPCError.Code) -> HistogramInstrument {
+        (series + code.rawValue).pointee.load() ?? make(code)
+    }
+
+    private func make(_ code: RPCError.Code) -> HistogramInstrument {
+        var attributes = [
+            ("rpc.system.name", "ttrpc"), ("rpc.method", method), ("rpc.response.status_code", "\(code)"),
+        ]
+        if code != .ok { attributes.append(("error.type", "\(code)")) }
+        return (series + code.rawValue).pointee.storeIfNil(registry.duration(MetricsInterceptor.metric, attributes))
+    }
+}

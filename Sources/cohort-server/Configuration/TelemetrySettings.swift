@@ -1,0 +1,36 @@
+import Telemetry
+
+/// What metrics, traces and the log are told.
+struct TelemetrySettings: Sendable {
+    struct File: Sendable, Equatable {
+        var path: String
+        /// Size beyond which another file is begun.
+        var bytes: Int
+        /// Files kept beside the current one.
+        var count: Int
+    }
+
+    /// nil for stderr.
+    let file: File?
+    let access: AccessLogPolicy
+    /// Part of the traces begun here that is sampled.
+    let tracingRatio: Double
+    let spans: Int
+    let series: Int
+
+    /// - Throws: ``SettingsError``.
+    init(_ reader: SettingsReader) throws {
+        let bytes = try reader.whole("log.file.bytes")
+        let count = try reader.whole("log.file.count")
+        file = try reader.text("log.file.path").map { File(path: $0, bytes: bytes, count: count) }
+        let slow = try reader.seconds("log.access.slow.seconds")
+        access = AccessLogPolicy(
+            slow: slow.components.seconds * 1_000_000_000 + slow.components.attoseconds / 1_000_000_000,
+            ratio: try reader.ratio("log.access.ratio"),
+            failuresPerSecond: try reader.whole("log.access.failures")
+        )
+        tracingRatio = try reader.ratio("tracing.ratio")
+        spans = try reader.whole("limits.tracing.spans")
+        series = try reader.whole("limits.metrics.series")
+    }
+}

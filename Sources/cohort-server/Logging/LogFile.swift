@@ -1,0 +1,87 @@
+import Foundation
+import Synchronization
+
+/// The file that the log is written to. One that has become too large is renamed to `FILE.1`, that to `FILE.2` and so on, and the
+/// oldest is removed. Whole lines, in order, from any number of threads; a line is never split between two files.
+final class LogFile: Sendable {
+    private struct State {
+        var descriptor: Int32 = -1
+        var size = 0
+    }
+
+    private let settings: TelemetrySettings.File
+    private let state = Mutex(State())
+    private let lost = Atomic<UInt64>(0)
+
+    /// - Throws: ``SettingsError`` where it cannot be opened.
+    init(_ settings: TelemetrySettings.File) throws {
+        self.settings = settings
+        try state.withLock { state in
+            guard open(&state) else {
+                throw SettingsError(
+                    "--log-file-path: cannot write '\(settings.path)': \(String(cString: strerror(errno)))"
+                )
+            }
+        }
+    }
+
+    deinit { state.withLock { if $0.descriptor >= 0 { close($0.descriptor) } } }
+
+    /// Lines that could not be written.
+    var linesLost: UInt64 { lost.load(ordering: .relaxed) }
+
+    func write(_ line: String) {
+        var line = line
+        line.withUTF8 { bytes in
+            let isWritten = state.withLock { state in
+                if state.size > 0, state.size + bytes.count > settings.bytes { rotate(&state) }
+                guard state.descriptor >= 0 || open(&state) else { return false }
+                return write(bytes, &state)
+            }
+            if !isWritten { lost.wrappingAdd(1, ordering: .relaxed) }
+        }
+    }
+
+    /// Opens the file anew, for those who have renamed it.
+    func reopen() {
+        state.withLock { state in
+            let before = state
+            // The old one stays where there can be no other.
+            if open(&state) { if before.descriptor >= 0 { close(before.descriptor) } } else { state = before }
+        }
+    }
+
+    private func open(_ state: inout State) -> Bool {
+        let descriptor = Foundation.open(settings.path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { return false }
+        var status = stat()
+        state = State(descriptor: descriptor, size: fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0)
+        return true
+    }
+
+    private func write(_ bytes: UnsafeBufferPointer<UInt8>, _ state: inout State) -> Bool {
+        var done = 0
+        while done < bytes.count {
+            let count = Foundation.write(state.descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return false }
+            done += count
+            state.size += count
+        }
+        return true
+    }
+
+    private func rotate(_ state: inout State) {
+        func name(_ number: Int) -> String { number == 0 ? settings.path : "\(settings.path).\(number)" }
+        for number in (0..<settings.count).reversed() { rename(name(number), name(number + 1)) }
+        let before = state
+        if open(&state) { close(before.descriptor) } else { state = State(descriptor: before.descriptor) }
+    }
+}
+
+/// Opens the log's file anew at SIGHUP.
+struct LogFileReopen: FileReader {
+    let file: LogFile
+
+    func reload(all: Bool) { if all { file.reopen() } }
+}

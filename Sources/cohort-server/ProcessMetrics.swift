@@ -1,0 +1,102 @@
+import Foundation
+import Metrics
+import Synchronization
+import Telemetry
+
+/// The figures of the process and of the telemetry itself, brought up to date whenever metrics are read.
+final class ProcessMetrics: Sendable {
+    private struct Counted {
+        var user = 0.0
+        var system = 0.0
+        var overflowed: UInt64 = 0
+        var dropped: UInt64 = 0
+        var suppressed: UInt64 = 0
+        var lost: UInt64 = 0
+    }
+
+    private let telemetry: TelemetrySystem
+    private let linesSuppressed: @Sendable () -> UInt64
+    private let linesLost: @Sendable () -> UInt64
+    private let begin = ContinuousClock.now
+    private let counted = Mutex(Counted())
+
+    private let userTime: FloatingPointCounter
+    private let systemTime: FloatingPointCounter
+    private let memory: Gauge
+    private let uptime: Gauge
+    private let descriptors: Gauge
+    private let threads: Gauge
+    private let series: Gauge
+    private let overflowed: Counter
+    private let spansWaiting: Gauge
+    private let spansDropped: Counter
+    private let suppressed: Counter
+    private let lost: Counter
+
+    init(
+        telemetry: TelemetrySystem,
+        factory: any MetricsFactory = MetricsSystem.factory,
+        linesSuppressed: @escaping @Sendable () -> UInt64 = { 0 },
+        linesLost: @escaping @Sendable () -> UInt64 = { 0 }
+    ) {
+        self.telemetry = telemetry
+        self.linesSuppressed = linesSuppressed
+        self.linesLost = linesLost
+        func counter(_ name: String) -> Counter { Counter(label: name, dimensions: [], factory: factory) }
+        func gauge(_ name: String) -> Gauge { Gauge(label: name, dimensions: [], factory: factory) }
+        func time(_ mode: String) -> FloatingPointCounter {
+            FloatingPointCounter(label: "process.cpu.time", dimensions: [("cpu.mode", mode)], factory: factory)
+        }
+        userTime = time("user")
+        systemTime = time("system")
+        memory = gauge("process.memory.usage")
+        uptime = gauge("process.uptime")
+        descriptors = gauge("process.unix.file_descriptor.count")
+        threads = gauge("process.thread.count")
+        series = gauge("telemetry.metrics.series")
+        overflowed = counter("telemetry.metrics.series_overflowed")
+        spansWaiting = gauge("telemetry.spans.waiting")
+        spansDropped = counter("telemetry.spans.dropped")
+        suppressed = counter("telemetry.access_log.suppressed")
+        lost = counter("telemetry.log.lines_lost")
+    }
+
+    func update() {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        let size = telemetry.metrics.size
+        let spans = telemetry.tracer.buffer.size
+        counted.withLock { counted in
+            Self.count(usage.ru_utime.seconds, &counted.user, userTime)
+            Self.count(usage.ru_stime.seconds, &counted.system, systemTime)
+            Self.count(size.overflowed, &counted.overflowed, overflowed)
+            Self.count(spans.dropped, &counted.dropped, spansDropped)
+            Self.count(linesSuppressed(), &counted.suppressed, suppressed)
+            Self.count(linesLost(), &counted.lost, lost)
+        }
+        memory.record(residentBytes())
+        uptime.record(begin.duration(to: .now) / .seconds(1))
+        series.record(size.series)
+        spansWaiting.record(spans.waiting)
+        if let files = try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd") {
+            descriptors.record(files.count)
+        }
+        if let tasks = try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/task") {
+            threads.record(tasks.count)
+        }
+    }
+
+    private static func count(_ total: Double, _ counted: inout Double, _ counter: FloatingPointCounter) {
+        counter.increment(by: max(0, total - counted))
+        counted = max(counted, total)
+    }
+
+    private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {
+        counter.increment(by: Int64(clamping: total - min(counted, total)))
+        counted = max(counted, total)
+    }
+}
+
+extension timeval {
+    fileprivate var seconds: Double { Double(tv_sec) + Double(tv_usec) / 1e6 }
+}
