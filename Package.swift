@@ -278,7 +278,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "CohortAPI", "CohortPageChecks", "CohortServices", "OTLP", "RPC", "Telemetry", "cohort-server", "cohortctl",
+                "CohortAPI", "CohortPageChecks", "CohortServices", "OTLP", "RPC", "Telemetry", "cohort-server",
+                "cohortctl",
                 "protoc-gen-swift-ttrpc",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "NIOPosix", package: "swift-nio"),

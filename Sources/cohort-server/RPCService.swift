@@ -42,6 +42,13 @@ struct RPCService: Service {
             linesLost: { log?.linesLost ?? 0 }
         )
         telemetry.beforeReading { process.update() }
+        // Outermost, so that they see what the others refuse.
+        let watching: [any ServerInterceptor] =
+            settings.telemetry.watchesCalls
+            ? [
+                TracingInterceptor(telemetry.tracer), MetricsInterceptor(telemetry.metrics),
+                AccessLogInterceptor(accessLog),
+            ] : []
         loops = MultiThreadedEventLoopGroup(numberOfThreads: settings.threads)
         let connections = ConnectionCount(limit: settings.limits.maxConnections)
         server = Server(
@@ -60,10 +67,7 @@ struct RPCService: Service {
                 ),
                 access.service, health.service,
             ],
-            interceptors: [
-                TracingInterceptor(telemetry.tracer),
-                MetricsInterceptor(telemetry.metrics),
-                AccessLogInterceptor(accessLog),
+            interceptors: watching + [
                 AuditInterceptor(engine: engine, administrative: AccessTable.administrative),
                 DeadlineInterceptor(longestUpload: settings.upload),
                 AuthenticationInterceptor(access.authenticator),

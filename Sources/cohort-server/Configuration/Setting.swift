@@ -106,6 +106,11 @@ struct Setting: Sendable {
             .whole(1...1_000_000, default: 100),
             "lines in a second about calls that failed by their callers' doing; those of the server's are all logged"
         ),
+        Setting(
+            "telemetry.calls",
+            .word(["on", "off"], default: "on"),
+            "whether calls are measured, traced and logged"
+        ),
         Setting("tracing.ratio", .ratio(default: 0.01), "part of the traces begun here that is sampled"),
         Setting("limits.tracing.spans", .whole(16...1_000_000, default: 8_192), "spans that wait for a reader"),
         Setting("limits.metrics.series", .whole(100...100_000, default: 2_000), "series of one metric"),

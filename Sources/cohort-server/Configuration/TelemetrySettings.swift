@@ -10,6 +10,8 @@ struct TelemetrySettings: Sendable {
         var count: Int
     }
 
+    /// Whether calls are measured, traced and logged.
+    let watchesCalls: Bool
     /// nil for stderr.
     let file: File?
     let access: AccessLogPolicy
@@ -20,6 +22,7 @@ struct TelemetrySettings: Sendable {
 
     /// - Throws: ``SettingsError``.
     init(_ reader: SettingsReader) throws {
+        watchesCalls = try reader.word("telemetry.calls") != "off"
         let bytes = try reader.whole("log.file.bytes")
         let count = try reader.whole("log.file.count")
         file = try reader.text("log.file.path").map { File(path: $0, bytes: bytes, count: count) }
