@@ -1,4 +1,3 @@
-import Dispatch
 import Testing
 
 @testable import Telemetry
@@ -53,7 +52,7 @@ struct HistogramTests {
     @Test("Nothing is lost where many threads record at once")
     func threads() {
         let histogram = HistogramInstrument(.durations)
-        DispatchQueue.concurrentPerform(iterations: 8) { thread in
+        onThreads(8) { thread in
             for value in 0..<20_000 { histogram.record(ticks: Int64(value * (thread + 1))) }
         }
         #expect(histogram.reading.count == 160_000)

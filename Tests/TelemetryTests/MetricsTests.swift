@@ -1,5 +1,4 @@
 import CoreMetrics
-import Dispatch
 import OTLP
 import RPC
 import Testing
@@ -73,14 +72,15 @@ struct MetricsTests {
     @Test("Nothing is lost where many threads count at once, and make the handles for it")
     func threads() throws {
         let registry = MetricsRegistry()
-        DispatchQueue.concurrentPerform(iterations: 8) { thread in
-            for _ in 0..<5_000 {
-                registry.makeCounter(label: "a", dimensions: []).increment(by: 1)
-                registry.makeFloatingPointCounter(label: "b", dimensions: []).increment(by: 0.5)
-            }
+        onThreads(8) { thread in
+            let total = registry.makeCounter(label: "a", dimensions: [])
+            let fraction = registry.makeFloatingPointCounter(label: "b", dimensions: [])
+            // Long enough to be interrupted between any two steps.
+            for _ in 0..<1_000_000 { total.increment(by: 1) }
+            for _ in 0..<10_000 { fraction.increment(by: 0.5) }
         }
-        #expect(registry.metric("a")?.sum.dataPoints.first?.asInt == 40_000)
-        #expect(registry.metric("b")?.sum.dataPoints.first?.asDouble == 20_000)
+        #expect(registry.metric("a")?.sum.dataPoints.first?.asInt == 8_000_000)
+        #expect(registry.metric("b")?.sum.dataPoints.first?.asDouble == 40_000)
     }
 
     @Test("Calls are counted by method and outcome, those of no method together")

@@ -1,3 +1,4 @@
+import Foundation
 import Logging
 import RPC
 import SwiftProtobuf
@@ -136,4 +137,17 @@ final class LogRecorder: Sendable {
             recorder.recorded.withLock { $0.append(line) }
         }
     }
+}
+
+/// Runs this on as many threads at once, more than there are processors, and waits for all.
+func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+    let done = DispatchGroup()
+    for number in 0..<count {
+        done.enter()
+        Thread {
+            body(number)
+            done.leave()
+        }.start()
+    }
+    done.wait()
 }
