@@ -54,8 +54,7 @@ final class LogFile: Sendable {
     private func open(_ state: inout State) -> Bool {
         let descriptor = Foundation.open(settings.path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { return false }
-        var status = stat()
-        state = State(descriptor: descriptor, size: fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0)
+        state = State(descriptor: descriptor, size: max(0, Int(lseek(descriptor, 0, SEEK_END))))
         return true
     }
 
