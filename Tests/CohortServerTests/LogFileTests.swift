@@ -88,6 +88,16 @@ struct LogFileTests {
         #expect(error?.description.contains("--log-file-path") == true)
     }
 
+    @Test("Times are of RFC 3339, to the millisecond")
+    func times() {
+        #expect(JSONLinesLogHandler.text(0) == "1970-01-01T00:00:00.000Z")
+        #expect(JSONLinesLogHandler.text(1_709_251_199_250_999_999) == "2024-02-29T23:59:59.250Z")
+        for time in stride(from: UInt64(0), to: 4_000_000_000_000_000_000, by: 12_345_678_901_234_567) {
+            let text = Date(timeIntervalSince1970: Double(time / 1_000_000_000)).formatted(.iso8601).dropLast()
+            #expect(JSONLinesLogHandler.text(time).hasPrefix(text))
+        }
+    }
+
     @Test("A line has the fields of its trace, and follows the level of its logger")
     func handler() throws {
         defer { try? FileManager.default.removeItem(atPath: directory) }

@@ -30,11 +30,13 @@ package struct MetricsInterceptor: ServerInterceptor {
     /// Records it.
     package func end(_ call: ServerCall, _ outcome: CallOutcome) {
         let duration = (call.ended() - call.receivedAt).nanoseconds
-        let series = calls[outcome.code]
-        if let span = call.traced, span.context.isSampled {
-            series.record(ticks: duration, in: span.context)
-        } else {
-            series.record(ticks: duration)
+        let span = call.span == nil ? nil : call.traced
+        calls.with(outcome.code) { series in
+            if let span, span.context.isSampled {
+                series.record(ticks: duration, in: span.context)
+            } else {
+                series.record(ticks: duration)
+            }
         }
     }
 }
@@ -46,30 +48,42 @@ final class CallDurations: @unchecked Sendable {
 
     private let registry: MetricsRegistry
     private let method: String
-    private let series: UnsafeMutablePointer<AtomicLazyReference<HistogramInstrument>>
+    // Addresses, 0 for none: AtomicLazyReference is not specialised, and looks its types up at each reading.
+    private let series: UnsafeMutablePointer<Atomic<UInt>>
 
     init(_ registry: MetricsRegistry, method: String) {
         self.registry = registry
         self.method = method
         series = .allocate(capacity: Self.codes)
-        for code in 0..<Self.codes { (series + code).initialize(to: AtomicLazyReference()) }
+        for code in 0..<Self.codes { (series + code).initialize(to: Atomic(0)) }
     }
 
     deinit {
+        for code in 0..<Self.codes { instrument(series[code].load(ordering: .acquiring))?.release() }
         series.deinitialize(count: Self.codes)
         series.deallocate()
     }
 
+    /// Runs this with the series of a code.
     @inline(__always)
-    subscript(_ code: RPCError.Code) -> HistogramInstrument {
-        (series + code.rawValue).pointee.load() ?? make(code)
+    func with(_ code: RPCError.Code, _ body: (HistogramInstrument) -> Void) {
+        let known = instrument(series[code.rawValue].load(ordering: .acquiring)) ?? make(code)
+        known._withUnsafeGuaranteedRef(body)
     }
 
-    private func make(_ code: RPCError.Code) -> HistogramInstrument {
+    @inline(__always)
+    private func instrument(_ address: UInt) -> Unmanaged<HistogramInstrument>? {
+        UnsafeRawPointer(bitPattern: address).map { .fromOpaque($0) }
+    }
+
+    private func make(_ code: RPCError.Code) -> Unmanaged<HistogramInstrument> {
         var attributes = [
             ("rpc.system.name", "ttrpc"), ("rpc.method", method), ("rpc.response.status_code", "\(code)"),
         ]
         if code != .ok { attributes.append(("error.type", "\(code)")) }
-        return (series + code.rawValue).pointee.storeIfNil(registry.duration(MetricsInterceptor.metric, attributes))
+        // Whoever makes it at the same time is given the same one, and keeps it once more than needed.
+        let made = Unmanaged.passRetained(registry.duration(MetricsInterceptor.metric, attributes))
+        series[code.rawValue].store(UInt(bitPattern: made.toOpaque()), ordering: .releasing)
+        return made
     }
 }

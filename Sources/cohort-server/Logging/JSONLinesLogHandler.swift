@@ -38,7 +38,7 @@ struct JSONLinesLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         var line = "{\"timestamp\":\""
-        line += Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+        line += Self.text(WallClock.now())
         line += "\",\"level\":\"\(event.level.rawValue)\",\"message\":"
         Self.append(event.message.description, to: &line)
         line += ",\"logger\":"
@@ -59,6 +59,35 @@ struct JSONLinesLogHandler: LogHandler {
         }
         line += "}\n"
         output.write(line)
+    }
+
+    /// RFC 3339 in UTC, to the millisecond: `2026-05-01T10:00:00.250Z`.
+    ///
+    /// - Parameter time: Nanoseconds since 1970.
+    static func text(_ time: UInt64) -> String {
+        var seconds = time_t(time / 1_000_000_000)
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        return String(unsafeUninitializedCapacity: 24) { bytes in
+            func put(_ value: Int, at place: Int, digits: Int) {
+                var rest = value
+                for index in (place..<place + digits).reversed() {
+                    bytes.initializeElement(at: index, to: UInt8(ascii: "0") + UInt8(rest % 10))
+                    rest /= 10
+                }
+            }
+            put(Int(parts.tm_year) + 1900, at: 0, digits: 4)
+            put(Int(parts.tm_mon) + 1, at: 5, digits: 2)
+            put(Int(parts.tm_mday), at: 8, digits: 2)
+            put(Int(parts.tm_hour), at: 11, digits: 2)
+            put(Int(parts.tm_min), at: 14, digits: 2)
+            put(Int(parts.tm_sec), at: 17, digits: 2)
+            put(Int(time / 1_000_000 % 1_000), at: 20, digits: 3)
+            for (index, mark) in [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "."), (23, "Z")] as [(Int, Unicode.Scalar)] {
+                bytes.initializeElement(at: index, to: UInt8(ascii: mark))
+            }
+            return 24
+        }
     }
 
     private static let reserved: Set<String> = ["timestamp", "level", "message", "logger"]
