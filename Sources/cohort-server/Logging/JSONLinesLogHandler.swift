@@ -37,7 +37,9 @@ struct JSONLinesLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        var line = "{\"timestamp\":\""
+        var line = ""
+        line.reserveCapacity(512)
+        line += "{\"timestamp\":\""
         line += Self.text(WallClock.now())
         line += "\",\"level\":\"\(event.level.rawValue)\",\"message\":"
         Self.append(event.message.description, to: &line)
@@ -117,6 +119,12 @@ struct JSONLinesLogHandler: LogHandler {
 
     private static func append(_ text: String, to line: inout String) {
         line += "\""
+        defer { line += "\"" }
+        // Nearly every text: taken as it is, not scalar by scalar.
+        guard !text.utf8.allSatisfy({ $0 >= 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) else {
+            line += text
+            return
+        }
         for scalar in text.unicodeScalars {
             switch scalar {
             case "\"": line += "\\\""
@@ -130,7 +138,6 @@ struct JSONLinesLogHandler: LogHandler {
             default: line.unicodeScalars.append(scalar)
             }
         }
-        line += "\""
     }
 }
 
