@@ -42,12 +42,15 @@ struct RPCService: Service {
             linesLost: { log?.linesLost ?? 0 }
         )
         telemetry.beforeReading { process.update() }
-        // Outermost, so that they see what the others refuse.
+        // Outermost, so that it sees what the others refuse.
         let watching: [any ServerInterceptor] =
             settings.telemetry.watchesCalls
             ? [
-                TracingInterceptor(telemetry.tracer), MetricsInterceptor(telemetry.metrics),
-                AccessLogInterceptor(accessLog),
+                CallTelemetry(
+                    TracingInterceptor(telemetry.tracer),
+                    MetricsInterceptor(telemetry.metrics),
+                    AccessLogInterceptor(accessLog)
+                )
             ] : []
         loops = MultiThreadedEventLoopGroup(numberOfThreads: settings.threads)
         let connections = ConnectionCount(limit: settings.limits.maxConnections)

@@ -11,7 +11,12 @@ struct AccessLogTests {
 
     private func client(_ policy: AccessLogPolicy) -> (Probe, AccessLog) {
         let log = AccessLog(logger: recorder.logger, policy: policy, tracer: tracer)
-        return (Probe([TracingInterceptor(tracer), AccessLogInterceptor(log)]), log)
+        let telemetry = CallTelemetry(
+            TracingInterceptor(tracer),
+            MetricsInterceptor(MetricsRegistry()),
+            AccessLogInterceptor(log)
+        )
+        return (Probe([telemetry]), log)
     }
 
     @Test("Calls that fail have a line, those that succeed have none")

@@ -19,7 +19,9 @@ package struct AccessLogInterceptor: ServerInterceptor {
     }
 
     /// One that knows the method's name.
-    package func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? {
+    package func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? { bound(to: method) }
+
+    func bound(to method: MethodDescriptor) -> AccessLogInterceptor {
         AccessLogInterceptor(shared, method: method.fullName)
     }
 

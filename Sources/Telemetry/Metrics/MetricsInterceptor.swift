@@ -20,7 +20,9 @@ package struct MetricsInterceptor: ServerInterceptor {
     }
 
     /// One that has the method's series at hand.
-    package func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? {
+    package func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? { bound(to: method) }
+
+    func bound(to method: MethodDescriptor) -> MetricsInterceptor {
         MetricsInterceptor(registry, method: method.fullName)
     }
 

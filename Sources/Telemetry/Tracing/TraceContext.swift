@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// 16 bytes that name a trace; never all zero.
 package struct TraceID: Sendable, Hashable {
@@ -10,10 +11,7 @@ package struct TraceID: Sendable, Hashable {
         self.low = low
     }
 
-    package static func random() -> TraceID {
-        var generator = SystemRandomNumberGenerator()
-        return TraceID(high: generator.next(), low: max(1, generator.next()))
-    }
+    package static func random() -> TraceID { TraceID(high: RandomNumbers.next(), low: max(1, RandomNumbers.next())) }
 
     package var isValid: Bool { high != 0 || low != 0 }
     var data: Data { high.bigEndianBytes + low.bigEndianBytes }
@@ -25,13 +23,20 @@ package struct SpanID: Sendable, Hashable {
 
     package init(_ value: UInt64) { self.value = value }
 
-    package static func random() -> SpanID {
-        var generator = SystemRandomNumberGenerator()
-        return SpanID(max(1, generator.next()))
-    }
+    package static func random() -> SpanID { SpanID(max(1, RandomNumbers.next())) }
 
     package var isValid: Bool { value != 0 }
     var data: Data { value.bigEndianBytes }
+}
+
+/// Numbers for names, not for secrets: SplitMix64 (Steele, Lea, Flood 2014) from where chance has put this process. The system is
+/// not asked for each of them, for that is a call into the kernel.
+private enum RandomNumbers {
+    private static let state = Atomic<UInt64>(.random(in: .min ... .max))
+
+    static func next() -> UInt64 {
+        Sampler.mixed(state.wrappingAdd(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue, 0)
+    }
 }
 
 extension TraceID: CustomStringConvertible {

@@ -17,9 +17,9 @@ package struct TracingInterceptor: ServerInterceptor {
     }
 
     /// One that knows the method's name.
-    package func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? {
-        TracingInterceptor(tracer, name: method.fullName)
-    }
+    package func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? { bound(to: method) }
+
+    func bound(to method: MethodDescriptor) -> TracingInterceptor { TracingInterceptor(tracer, name: method.fullName) }
 
     /// Every call passes.
     package func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {

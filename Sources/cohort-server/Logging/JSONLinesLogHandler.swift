@@ -85,7 +85,9 @@ struct JSONLinesLogHandler: LogHandler {
             put(Int(parts.tm_min), at: 14, digits: 2)
             put(Int(parts.tm_sec), at: 17, digits: 2)
             put(Int(time / 1_000_000 % 1_000), at: 20, digits: 3)
-            for (index, mark) in [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "."), (23, "Z")] as [(Int, Unicode.Scalar)] {
+            for (index, mark) in [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "."), (23, "Z")]
+                as [(Int, Unicode.Scalar)]
+            {
                 bytes.initializeElement(at: index, to: UInt8(ascii: mark))
             }
             return 24
