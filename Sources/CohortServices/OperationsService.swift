@@ -10,24 +10,28 @@ package struct OperationsService: OperationsServiceHandler {
     private let now: @Sendable () -> CohortCore.Timestamp
     private let residentBytes: @Sendable () -> UInt64
     private let connections: @Sendable () -> (open: Int, limit: Int)?
+    private let overload: OverloadControl?
 
     /// - Parameters:
     ///   - startedAt: When the process started.
     ///   - now: The wall clock.
     ///   - residentBytes: The resident memory of the process.
     ///   - connections: The connections that are open and the most that may be; `nil` where there are none.
+    ///   - overload: The limits against overload; `nil` where there are none.
     package init(
         engine: Engine,
         startedAt: CohortCore.Timestamp,
         now: @escaping @Sendable () -> CohortCore.Timestamp = { SystemClock.now() },
         residentBytes: @escaping @Sendable () -> UInt64,
-        connections: @escaping @Sendable () -> (open: Int, limit: Int)? = { nil }
+        connections: @escaping @Sendable () -> (open: Int, limit: Int)? = { nil },
+        overload: OverloadControl? = nil
     ) {
         self.engine = engine
         self.startedAt = startedAt
         self.now = now
         self.residentBytes = residentBytes
         self.connections = connections
+        self.overload = overload
     }
 
     package func getStatus(
@@ -69,6 +73,10 @@ package struct OperationsService: OperationsServiceHandler {
                 $0.watches = CohortAPI.WatchStatus(status.watches)
                 $0.approvals = CohortAPI.ApprovalStatus(status.approvals)
                 $0.audit = CohortAPI.AuditStatus(status.audit)
+                $0.breakers = status.breakers.map { BreakerStatus($0) }
+                if let overload, overload.mode != .off {
+                    $0.overload = OverloadStatus(overload.counters, isDryRun: overload.mode == .dryRun)
+                }
             }
         )
     }

@@ -1,8 +1,10 @@
 import CohortAPI
 import CohortCore
 import CohortSQLite
+import CohortServices
 import Foundation
 import Logging
+import RPC
 import ServiceLifecycle
 import UnixSignals
 
@@ -54,6 +56,19 @@ enum CohortServer {
         }
     }
 
+    private static func breaker(_ name: String, _ policy: CircuitBreaker.Policy, _ logger: Logger) -> StoreCircuit {
+        StoreCircuit(
+            DependencyBreaker(
+                name: name,
+                policy: policy,
+                onTransition: { state in
+                    let metadata: Logger.Metadata = ["breaker": "\(name)", "state": "\(state.rawValue)"]
+                    logger.warning("circuit breaker changed", metadata: metadata)
+                }
+            )
+        )
+    }
+
     private static func run(_ settings: ServerSettings, _ logger: Logger) async throws {
         try settings.checkFiles()
         if settings.isDevelopment {
@@ -70,7 +85,12 @@ enum CohortServer {
         let engine = Engine(
             store: SQLiteStore(directory: settings.dataDirectory, audit: keyring),
             configuration: settings.engine,
-            environment: EngineEnvironment(log: { engineLogger.log($0) }, stateChanged: { health.engine(is: $0) })
+            environment: EngineEnvironment(
+                log: { engineLogger.log($0) },
+                stateChanged: { health.engine(is: $0) },
+                writeBreaker: breaker("store_writes", settings.breaker, engineLogger),
+                readBreaker: breaker("store_reads", settings.breaker, engineLogger)
+            )
         )
         let access = try await AccessControl(settings.access, logger: Logger(label: "cohort.access"))
         let rpc = RPCService(

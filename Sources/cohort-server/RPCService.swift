@@ -26,8 +26,11 @@ struct RPCService: Service {
         logger: Logger
     ) {
         let connections = ConnectionCount(limit: settings.limits.maxConnections)
+        let overload = OverloadControl(settings.overload, classify: AccessTable.methodClass)
+        var configuration = ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits)
+        configuration.overload = overload
         server = Server(
-            configuration: ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits),
+            configuration: configuration,
             services: [
                 MembershipService(engine: engine), CustomerService(engine: engine),
                 CohortAdministration(engine: engine), VersionService(engine: engine), HistoryService(engine: engine),
@@ -36,7 +39,8 @@ struct RPCService: Service {
                     engine: engine,
                     startedAt: SystemClock.now(),
                     residentBytes: residentBytes,
-                    connections: { connections.now }
+                    connections: { connections.now },
+                    overload: overload
                 ),
                 access.service, health.service,
             ],
@@ -46,7 +50,7 @@ struct RPCService: Service {
                 DeadlineInterceptor(longestUpload: settings.upload),
                 AuthenticationInterceptor(access.authenticator),
                 AuthorizationInterceptor(methods: AccessTable.methods, errorDomain: CohortRelease.errorDomain),
-            ],
+            ] + overload.interceptors,
             eventLoopGroup: MultiThreadedEventLoopGroup(numberOfThreads: settings.threads),
             logger: logger
         )

@@ -97,6 +97,7 @@ extension Engine {
         _ rows: [RowOperation],
         _ context: WriteContext
     ) async throws(DomainError) -> [Result<PutResult, DomainError>] {
+        if let refusal = shared.writeRefusal() { throw refusal }
         let result = await withCheckedContinuation { continuation in
             let request = RowsRequest(rows: rows, context: context.bounded) { continuation.resume(returning: $0) }
             if let refusal = shared.queue.submit(.rows(request)) { continuation.resume(returning: .failure(refusal)) }
@@ -107,7 +108,10 @@ extension Engine {
     /// Runs a change on the committer's thread with everything before it committed.
     func alone<R: Sendable>(
         _ body: @escaping @Sendable (Committer) throws(DomainError) -> R
-    ) async throws(DomainError) -> R { try await shared.alone(body) }
+    ) async throws(DomainError) -> R {
+        if let refusal = shared.writeRefusal() { throw refusal }
+        return try await shared.alone(body)
+    }
 }
 
 extension EngineShared {

@@ -163,14 +163,22 @@ package struct EngineEnvironment: Sendable {
     /// Told the engine's new state after every change, on whichever thread made it, with no lock held; must not block.
     /// Two changes that follow closely may be told out of order: `Engine.status` has the state that holds.
     package var stateChanged: @Sendable (EngineState) -> Void
+    /// Before appends to the change log.
+    package var writeBreaker: any StoreBreaker
+    /// Before the reads of the store that callers wait for.
+    package var readBreaker: any StoreBreaker
 
     package init(
         now: @escaping @Sendable () -> Timestamp = { SystemClock.now() },
         log: @escaping @Sendable (EngineEvent) -> Void = { _ in },
-        stateChanged: @escaping @Sendable (EngineState) -> Void = { _ in }
+        stateChanged: @escaping @Sendable (EngineState) -> Void = { _ in },
+        writeBreaker: any StoreBreaker = NoStoreBreaker(),
+        readBreaker: any StoreBreaker = NoStoreBreaker()
     ) {
         self.now = now
         self.log = log
         self.stateChanged = stateChanged
+        self.writeBreaker = writeBreaker
+        self.readBreaker = readBreaker
     }
 }

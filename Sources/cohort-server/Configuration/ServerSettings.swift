@@ -19,6 +19,8 @@ struct ServerSettings: Sendable {
     let access: AccessSettings
     let engine: EngineConfiguration
     let auditKeys: AuditKeySource
+    let breaker: CircuitBreaker.Policy
+    let overload: OverloadConfiguration
 
     /// - Throws: ``SettingsError`` naming the setting and what would be right.
     init(_ reader: SettingsReader) throws {
@@ -37,6 +39,8 @@ struct ServerSettings: Sendable {
         self.threads = threads > 0 ? threads : Processors.available
         limits = try Self.limits(reader)
         engine = try Self.engine(reader)
+        breaker = try reader.breaker()
+        overload = try reader.overload()
         if isDevelopment {
             guard Self.isLoopback(listen.host) else {
                 throw SettingsError(
