@@ -65,6 +65,7 @@ let package = Package(
         .executable(name: "cohort-server", targets: ["cohort-server"]),
         .executable(name: "cohortctl", targets: ["cohortctl"]),
         .executable(name: "cohort-loadtest", targets: ["cohort-loadtest"]),
+        .executable(name: "cohort-sidecar", targets: ["cohort-sidecar"]),
         .executable(name: "protoc-gen-swift-ttrpc", targets: ["protoc-gen-swift-ttrpc"]),
     ],
     dependencies: [
@@ -85,6 +86,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/vapor/jwt-kit", from: "5.5.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -148,6 +150,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(
+            name: "ServiceSettings",
+            dependencies: [
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "SystemPackage", package: "swift-system"),
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
             name: "CohortAPI",
             dependencies: ["OTLP", "RPC", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
             swiftSettings: settings
@@ -173,8 +184,8 @@ let package = Package(
         .executableTarget(
             name: "cohort-server",
             dependencies: [
-                "CohortAPI", "CohortCore", "CohortSQLite", "CohortServices", "OTLP", "RPC", "Telemetry",
-                .product(name: "Configuration", package: "swift-configuration"),
+                "CohortAPI", "CohortCore", "CohortSQLite", "CohortServices", "OTLP", "RPC", "ServiceSettings",
+                "Telemetry",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -182,7 +193,6 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "SwiftASN1", package: "swift-asn1"),
-                .product(name: "SystemPackage", package: "swift-system"),
                 .product(name: "Tracing", package: "swift-distributed-tracing"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
                 .product(name: "X509", package: "swift-certificates"),
@@ -200,6 +210,21 @@ let package = Package(
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "Yams", package: "Yams"),
             ],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "cohort-sidecar",
+            dependencies: [
+                "CohortAPI", "OTLP", "RPC", "ServiceSettings", "Telemetry",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            path: "sidecar",
             swiftSettings: settings
         ),
         .executableTarget(
@@ -225,6 +250,14 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "Tracing", package: "swift-distributed-tracing"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "CohortSidecarTests",
+            dependencies: [
+                "CohortAPI", "OTLP", "ServiceSettings", "cohort-sidecar",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             swiftSettings: settings
         ),
@@ -269,7 +302,7 @@ let package = Package(
         .testTarget(
             name: "CohortServerTests",
             dependencies: [
-                "CohortCore", "CohortServices", "OTLP", "RPC", "Telemetry", "cohort-server",
+                "CohortCore", "CohortServices", "OTLP", "RPC", "ServiceSettings", "Telemetry", "cohort-server",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
@@ -279,9 +312,11 @@ let package = Package(
             name: "EndToEndTests",
             dependencies: [
                 "CohortAPI", "CohortPageChecks", "CohortServices", "OTLP", "RPC", "Telemetry", "cohort-server",
+                "cohort-sidecar",
                 "cohortctl",
                 "protoc-gen-swift-ttrpc",
                 .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],

@@ -124,6 +124,21 @@ package enum AccessTable {
         Dictionary(rows.map { ($0.method, $0.roles) }, uniquingKeysWith: { $0.intersection($1) })
     )
 
+    /// The methods that deliver data.
+    private static let writes: Set<String> = Set(
+        ["PutCustomer", "BatchPutCustomers", "ImportCustomers", "EraseCustomer"].map {
+            "cohort.v1.CustomerService/\($0)"
+        }
+    )
+
+    /// As what a method is limited: health checks are not.
+    package static func methodClass(_ method: MethodDescriptor) -> MethodClass? {
+        if method.service == HealthService.Methods.check.service { return nil }
+        if writes.contains(method.fullName) { return .write }
+        if (operations + audit + access).contains(where: { $0.method == method.fullName }) { return .operator }
+        return method.isIdempotent && !administrative.contains(method.fullName) ? .read : .admin
+    }
+
     /// The methods of which each call is worth a row of the audit.
     package static let administrative = Set(rows.filter(\.isAdministrative).map(\.method))
 }

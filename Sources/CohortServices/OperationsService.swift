@@ -13,6 +13,7 @@ package struct OperationsService: OperationsServiceHandler {
     private let residentBytes: @Sendable () -> UInt64
     private let connections: @Sendable () -> (open: Int, limit: Int)?
     private let telemetryLosses: @Sendable () -> (accessLines: UInt64, logLines: UInt64)
+    private let overload: OverloadControl?
 
     /// - Parameters:
     ///   - startedAt: When the process started.
@@ -21,6 +22,7 @@ package struct OperationsService: OperationsServiceHandler {
     ///   - connections: The connections that are open and the most that may be; `nil` where there are none.
     ///   - telemetry: What is scraped, streamed and turned.
     ///   - telemetryLosses: Access lines that were suppressed, and lines of the log that were lost.
+    ///   - overload: The limits against overload; `nil` where there are none.
     package init(
         engine: Engine,
         startedAt: CohortCore.Timestamp,
@@ -28,7 +30,8 @@ package struct OperationsService: OperationsServiceHandler {
         residentBytes: @escaping @Sendable () -> UInt64,
         connections: @escaping @Sendable () -> (open: Int, limit: Int)? = { nil },
         telemetry: TelemetrySystem,
-        telemetryLosses: @escaping @Sendable () -> (accessLines: UInt64, logLines: UInt64) = { (0, 0) }
+        telemetryLosses: @escaping @Sendable () -> (accessLines: UInt64, logLines: UInt64) = { (0, 0) },
+        overload: OverloadControl? = nil
     ) {
         self.engine = engine
         self.startedAt = startedAt
@@ -37,6 +40,7 @@ package struct OperationsService: OperationsServiceHandler {
         self.connections = connections
         self.telemetry = telemetry
         self.telemetryLosses = telemetryLosses
+        self.overload = overload
     }
 
     package func getStatus(
@@ -79,6 +83,10 @@ package struct OperationsService: OperationsServiceHandler {
                 $0.approvals = CohortAPI.ApprovalStatus(status.approvals)
                 $0.audit = CohortAPI.AuditStatus(status.audit)
                 $0.telemetry = telemetryStatus
+                $0.breakers = status.breakers.map { BreakerStatus($0) }
+                if let overload, overload.mode != .off {
+                    $0.overload = OverloadStatus(overload.counters, isDryRun: overload.mode == .dryRun)
+                }
             }
         )
     }

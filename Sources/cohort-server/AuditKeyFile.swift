@@ -2,6 +2,7 @@ import CohortCore
 import Foundation
 import Logging
 import RPC
+import ServiceSettings
 
 /// Where the keys of the audit chain come from.
 enum AuditKeySource: Sendable {

@@ -1,10 +1,13 @@
 import CohortAPI
 import CohortCore
 import CohortSQLite
+import CohortServices
 import Foundation
 import Logging
 import Metrics
+import RPC
 import ServiceLifecycle
+import ServiceSettings
 import Telemetry
 import Tracing
 import UnixSignals
@@ -15,7 +18,7 @@ enum CohortServer {
     static func main() async {
         let arguments = CommandLine.arguments
         if arguments.contains("--help") || arguments.contains("-h") {
-            print(Setting.help)
+            print(SettingCatalogue.server.help)
             return
         }
         if arguments.contains("--version") {
@@ -25,6 +28,7 @@ enum CohortServer {
         let settings: ServerSettings
         do {
             let reader = try await SettingsReader(
+                .server,
                 arguments: arguments,
                 environment: ProcessInfo.processInfo.environment
             )
@@ -38,8 +42,10 @@ enum CohortServer {
         // A peer that goes away is an error of the write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
         let file: LogFile?
-        do { file = try settings.telemetry.file.map { try LogFile($0) } } catch {
-            FileHandle.standardError.write(Data("cohort-server: \(error)\n".utf8))
+        do throws(LogFile.Unusable) { file = try settings.telemetry.file.map(LogFile.init) } catch {
+            let path = settings.telemetry.file?.path ?? ""
+            let problem = "cohort-server: --log-file-path: cannot write '\(path)': \(error.reason)\n"
+            FileHandle.standardError.write(Data(problem.utf8))
             exit(2)
         }
         let telemetry = TelemetrySystem(settings)
@@ -69,6 +75,19 @@ enum CohortServer {
         }
     }
 
+    private static func breaker(_ name: String, _ policy: CircuitBreaker.Policy, _ logger: Logger) -> StoreCircuit {
+        StoreCircuit(
+            DependencyBreaker(
+                name: name,
+                policy: policy,
+                onTransition: { state in
+                    let metadata: Logger.Metadata = ["breaker": "\(name)", "state": "\(state.rawValue)"]
+                    logger.warning("circuit breaker changed", metadata: metadata)
+                }
+            )
+        )
+    }
+
     private static func run(
         _ settings: ServerSettings,
         _ telemetry: TelemetrySystem,
@@ -93,7 +112,9 @@ enum CohortServer {
             environment: EngineEnvironment(
                 log: { engineLogger.log($0) },
                 stateChanged: { health.engine(is: $0) },
-                observed: StoreMetrics().observe
+                observed: StoreMetrics().observe,
+                writeBreaker: breaker("store_writes", settings.breaker, engineLogger),
+                readBreaker: breaker("store_reads", settings.breaker, engineLogger)
             )
         )
         let access = try await AccessControl(settings.access, logger: Logger(label: "cohort.access"))
@@ -136,6 +157,13 @@ enum CohortServer {
         try await group.run()
         logger.info("stopped")
     }
+}
+
+/// Opens the log's file anew at SIGHUP.
+private struct LogFileReopen: FileReader {
+    let file: LogFile
+
+    func reload(all: Bool) { if all { file.reopen() } }
 }
 
 extension TelemetrySystem {

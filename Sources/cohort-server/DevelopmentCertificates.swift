@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import ServiceSettings
 import SwiftASN1
 import X509
 

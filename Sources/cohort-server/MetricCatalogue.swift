@@ -16,6 +16,24 @@ enum MetricCatalogue {
         MetricDescription("rpc.server.frames.invalid", "{frame}", "frames answered INVALID_ARGUMENT"),
         MetricDescription("rpc.server.certificate.reloads", "{reload}", "reloads of the certificate, by outcome"),
         MetricDescription("rpc.server.limit.reached", "{event}", "a peer was held back or turned away, by limit"),
+        MetricDescription("rpc.server.overload.admitted", "{call}", "calls let in by the limits on concurrency"),
+        MetricDescription("rpc.server.overload.waited", "{call}", "calls that had to wait for them"),
+        MetricDescription(
+            "rpc.server.overload.rejected",
+            "{call}",
+            "calls refused by the limits against overload, by reason"
+        ),
+        MetricDescription("rpc.server.overload.limit", "{call}", "calls that may run at once, by class"),
+        MetricDescription("rpc.server.overload.in_flight", "{call}", "calls of these that run, by class"),
+        MetricDescription("rpc.server.overload.queue", "{call}", "calls of these that wait, by class"),
+        MetricDescription(
+            "rpc.server.overload.level",
+            "1",
+            "how much of the calls answered from memory is shed, 0 to 3"
+        ),
+        MetricDescription("rpc.breaker.state", "1", "a circuit breaker: 0 closed, 1 half open, 2 open"),
+        MetricDescription("rpc.breaker.transitions", "{transition}", "its changes of state, by the new one"),
+        MetricDescription("rpc.breaker.rejected", "{call}", "calls that it has refused"),
         MetricDescription("rpc.server.authentication.verified", "{token}", "tokens verified"),
         MetricDescription("rpc.server.authentication.failed", "{call}", "credentials refused, by reason"),
         MetricDescription(
@@ -29,8 +47,8 @@ enum MetricCatalogue {
         MetricDescription("process.cpu.time", "s", "processor time, by cpu.mode"),
         MetricDescription("process.memory.usage", "By", "resident memory"),
         MetricDescription("process.uptime", "s", "time since the start"),
-        MetricDescription("process.unix.file_descriptor.count", "{file_descriptor}", "file descriptors open"),
-        MetricDescription("process.thread.count", "{thread}", "threads"),
+        MetricDescription("process.file_descriptors", "{file_descriptor}", "file descriptors open"),
+        MetricDescription("process.threads", "{thread}", "threads"),
         MetricDescription("cohort.eventloop.lag", "s", "time until an event loop gets to what it is asked"),
     ]
 

@@ -7,6 +7,7 @@ import NIOCore
 import NIOPosix
 import RPC
 import ServiceLifecycle
+import ServiceSettings
 import Synchronization
 import Telemetry
 import UnixSignals
@@ -54,8 +55,11 @@ struct RPCService: Service {
             ] : []
         loops = MultiThreadedEventLoopGroup(numberOfThreads: settings.threads)
         let connections = ConnectionCount(limit: settings.limits.maxConnections)
+        let overload = OverloadControl(settings.overload, classify: AccessTable.methodClass)
+        var configuration = ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits)
+        configuration.overload = overload
         server = Server(
-            configuration: ServerConfiguration(listen: settings.listen, tls: settings.tls, limits: settings.limits),
+            configuration: configuration,
             services: [
                 MembershipService(engine: engine), CustomerService(engine: engine),
                 CohortAdministration(engine: engine), VersionService(engine: engine), HistoryService(engine: engine),
@@ -66,7 +70,8 @@ struct RPCService: Service {
                     residentBytes: residentBytes,
                     connections: { connections.now },
                     telemetry: telemetry,
-                    telemetryLosses: { (accessLog.suppressed, log?.linesLost ?? 0) }
+                    telemetryLosses: { (accessLog.suppressed, log?.linesLost ?? 0) },
+                    overload: overload
                 ),
                 access.service, health.service,
             ],
@@ -75,7 +80,7 @@ struct RPCService: Service {
                 DeadlineInterceptor(longestUpload: settings.upload),
                 AuthenticationInterceptor(access.authenticator),
                 AuthorizationInterceptor(methods: AccessTable.methods, errorDomain: CohortRelease.errorDomain),
-            ],
+            ] + overload.interceptors,
             eventLoopGroup: loops,
             logger: logger
         )
@@ -141,14 +146,4 @@ private final class ConnectionCount: Sendable {
     var now: (open: Int, limit: Int)? {
         server.withLock { $0 }.map { ($0.statistics.connectionsOpen, limit) }
     }
-}
-
-/// Resident memory of this process in bytes, 0 where the system does not tell.
-@Sendable
-func residentBytes() -> UInt64 {
-    // The second number of statm is the resident size in pages.
-    guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8),
-        let pages = UInt64(text.split(separator: " ").dropFirst().first ?? "")
-    else { return 0 }
-    return pages * UInt64(sysconf(Int32(_SC_PAGESIZE)))
 }

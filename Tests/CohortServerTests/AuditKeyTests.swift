@@ -1,5 +1,6 @@
 import CohortCore
 import Foundation
+import ServiceSettings
 import Testing
 
 @testable import cohort_server

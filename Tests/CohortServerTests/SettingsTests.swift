@@ -2,6 +2,7 @@ import CohortCore
 import CohortServices
 import Foundation
 import RPC
+import ServiceSettings
 import Testing
 
 @testable import cohort_server
@@ -16,7 +17,7 @@ struct SettingsTests {
         -> ServerSettings
     {
         try ServerSettings(
-            try await SettingsReader(arguments: ["cohort-server"] + arguments, environment: environment)
+            try await SettingsReader(.server, arguments: ["cohort-server"] + arguments, environment: environment)
         )
     }
 
@@ -242,11 +243,21 @@ struct SettingsTests {
         }
     }
 
+    @Test("No setting is a member of another one: a file could not have both")
+    func nesting() {
+        for setting in Setting.all {
+            #expect(!Setting.all.contains { $0.key.hasPrefix(setting.key + ".") }, "\(setting.key)")
+        }
+    }
+
     @Test("Every setting is in the help with its variable")
     func help() {
         for setting in Setting.all {
-            #expect(Setting.help.contains(setting.flag + " ") || Setting.help.contains(setting.flag + "\n"))
-            #expect(Setting.help.contains(setting.environmentVariable))
+            #expect(
+                SettingCatalogue.server.help.contains(setting.flag + " ")
+                    || SettingCatalogue.server.help.contains(setting.flag + "\n")
+            )
+            #expect(SettingCatalogue.server.help.contains(setting.environmentVariable))
         }
     }
 }

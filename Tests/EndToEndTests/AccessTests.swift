@@ -391,7 +391,7 @@ struct AccessTests {
         try certificates.issue("auditor", names: "URI:spiffe://test/auditor")
         let server = try await SecuredServer(
             policy: Self.policy,
-            arguments: ["--limits-auth-failures", "60", "--limits-auth-failures-burst", "10"],
+            arguments: ["--limits-auth-failures-minute", "60", "--limits-auth-failures-burst", "10"],
             certificates: certificates
         )
         let stranger = TokenSigner()

@@ -11,6 +11,7 @@ enum Programs {
 
     static var server: URL { directory.appending(path: "cohort-server") }
     static var cohortctl: URL { directory.appending(path: "cohortctl") }
+    static var sidecar: URL { directory.appending(path: "cohort-sidecar") }
     static var generator: URL { directory.appending(path: "protoc-gen-swift-ttrpc") }
 }
 

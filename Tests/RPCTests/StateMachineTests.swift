@@ -194,13 +194,14 @@ struct StateMachineTests {
     // MARK: Pool
 
     private func pool(_ endpoints: Int, each: Int = 1) -> ConnectionPoolStateMachine {
-        var ejection = EjectionPolicy()
-        ejection.consecutiveFailures = 3
+        var breaker = CircuitBreaker.Policy()
+        breaker.consecutiveFailures = 3
+        breaker.halfOpenPermits = 2
         return ConnectionPoolStateMachine(
             endpoints: endpoints,
             connectionsPerEndpoint: each,
             backoff: Backoff(),
-            ejection: ejection
+            breaker: breaker
         )
     }
 
@@ -233,27 +234,44 @@ struct StateMachineTests {
         #expect(pool.pick(now: start + .milliseconds(160)).connect == [0])
     }
 
-    @Test("an endpoint that fails is left out for a while, longer each time, unless there is no other")
-    func ejection() {
+    @Test(
+        "an endpoint that fails is left out until its breaker tries it again; when all are, one call a second is a probe"
+    )
+    func breakers() {
         var pool = pool(2)
         _ = pool.pick(now: start)
         pool.connected(0)
         pool.connected(1)
-        for _ in 0..<3 { pool.failed(0, now: start) }
-        #expect(pool.isEjected(0, now: start) == true)
-        for _ in 0..<4 { #expect(pool.pick(now: start).decision == .use(1)) }
-        #expect(pool.isEjected(0, now: start + .seconds(10)) == false)
-        let later = start + .seconds(10)
-        for _ in 0..<3 { pool.failed(0, now: later) }
-        #expect(pool.isEjected(0, now: later + .seconds(19)) == true)
-        #expect(pool.isEjected(0, now: later + .seconds(20)) == false)
-        for _ in 0..<3 { pool.failed(1, now: later) }
-        if case .use = pool.pick(now: later).decision {
-        } else {
-            Issue.record("an ejected endpoint is better than none")
+        func call(_ slot: Int, _ outcome: CircuitBreaker.Outcome, _ now: NIODeadline) {
+            guard let permit = pool.admit(slot, now: now) else {
+                Issue.record("refused")
+                return
+            }
+            pool.record(outcome, took: .zero, permit: permit, on: slot, now: now)
         }
-        pool.succeeded(0)
-        #expect(pool.isEjected(0, now: later) == false)
+        for _ in 0..<3 { call(0, .failure, start) }
+        #expect(pool.breakerState(0) == .open)
+        for _ in 0..<4 { #expect(pool.pick(now: start).decision == .use(1)) }
+        for _ in 0..<3 { call(1, .failure, start + .seconds(10)) }
+        // The first has been open for long enough for a probe, the second has not.
+        #expect(pool.pick(now: start + .milliseconds(10_500)).decision == .use(0))
+        call(0, .failure, start + .milliseconds(10_500))
+        #expect(pool.pick(now: start + .milliseconds(10_600)).decision == .broken(retryAfter: .milliseconds(400)))
+        #expect(pool.admit(0, now: start + .milliseconds(11_499)) == nil)
+        #expect(pool.pick(now: start + .milliseconds(11_000)).decision == .use(1))
+        let later = start + .seconds(12)
+        #expect(pool.pick(now: later).decision == .use(0))
+        // A probe that succeeds begins the trials.
+        call(0, .success, later)
+        #expect(pool.breakerState(0) == .halfOpen)
+        for _ in 0..<2 {
+            #expect(pool.pick(now: later).decision == .use(0))
+            call(0, .success, later)
+        }
+        #expect(pool.breakerState(0) == .closed)
+        // A connection that is lost while its breaker is open is made again, and nobody waits for it.
+        pool.lost(0)
+        #expect(pool.pick(now: later).decision == .wait)
     }
 
     @Test("backoff grows to its maximum, with jitter on both sides")

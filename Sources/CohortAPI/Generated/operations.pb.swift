@@ -77,6 +77,57 @@ public nonisolated enum ServerState: SwiftProtobuf.Enum, Swift.CaseIterable {
 
 }
 
+/// What a circuit breaker does with calls.
+public nonisolated enum BreakerState: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// Never sent.
+  case unspecified // = 0
+
+  /// It lets them pass.
+  case closed // = 1
+
+  /// Too many have failed: it refuses them.
+  case `open` // = 2
+
+  /// It lets a few pass, to see.
+  case halfOpen // = 3
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .closed
+    case 2: self = .open
+    case 3: self = .halfOpen
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .closed: return 1
+    case .open: return 2
+    case .halfOpen: return 3
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [BreakerState] = [
+    .unspecified,
+    .closed,
+    .open,
+    .halfOpen,
+  ]
+
+}
+
 /// What a build does.
 public nonisolated enum BuildPhase: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
@@ -461,11 +512,127 @@ public nonisolated struct GetStatusResponse: @unchecked Sendable {
   /// Clears the value of `telemetry`. Subsequent reads from it will return its default value.
   public mutating func clearTelemetry() {_uniqueStorage()._telemetry = nil}
 
+  /// What stands before the store: its writes and its reads.
+  public var breakers: [BreakerStatus] {
+    get {_storage._breakers}
+    set {_uniqueStorage()._breakers = newValue}
+  }
+
+  /// The limits against overload. Not set where they are off.
+  public var overload: OverloadStatus {
+    get {_storage._overload ?? OverloadStatus()}
+    set {_uniqueStorage()._overload = newValue}
+  }
+  /// Returns true if `overload` has been explicitly set.
+  public var hasOverload: Bool {_storage._overload != nil}
+  /// Clears the value of `overload`. Subsequent reads from it will return its default value.
+  public mutating func clearOverload() {_uniqueStorage()._overload = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// A circuit breaker.
+public nonisolated struct BreakerStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// What it stands before: `store_writes` or `store_reads`.
+  public var name: String = String()
+
+  /// What it does now. What is open stays so until a call finds its time over.
+  public var state: BreakerState = .unspecified
+
+  /// Failed calls among those that it judges by, 0–100.
+  public var failureRatePercent: UInt32 = 0
+
+  /// Slow calls among them, 0–100.
+  public var slowCallRatePercent: UInt32 = 0
+
+  /// Calls refused since the start.
+  public var rejected: UInt64 = 0
+
+  /// Times that it opened since the start.
+  public var opened: UInt64 = 0
+
+  /// Until it tries again. Not set unless it refuses calls.
+  public var retryAfter: SwiftProtobuf.Google_Protobuf_Duration {
+    get {_retryAfter ?? SwiftProtobuf.Google_Protobuf_Duration()}
+    set {_retryAfter = newValue}
+  }
+  /// Returns true if `retryAfter` has been explicitly set.
+  public var hasRetryAfter: Bool {self._retryAfter != nil}
+  /// Clears the value of `retryAfter`. Subsequent reads from it will return its default value.
+  public mutating func clearRetryAfter() {self._retryAfter = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _retryAfter: SwiftProtobuf.Google_Protobuf_Duration? = nil
+}
+
+/// The limits against overload.
+public nonisolated struct OverloadStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Whether calls are only counted that would else be refused.
+  public var dryRun: Bool = false
+
+  /// Calls that run in tasks, by class.
+  public var queues: [CallQueueStatus] = []
+
+  /// Calls let in by these queues since the start.
+  public var admitted: UInt64 = 0
+
+  /// Calls refused since the start, by reason: `rate_limit`, `shed`, `queue_full`, `queue_time`, `deadline`, `displaced`.
+  public var rejected: Dictionary<String,UInt64> = [:]
+
+  /// How much of the calls answered from memory is shed, 0–3: up to 1 the part of the SHEDDABLE ones, from there the part of
+  /// the SHEDDABLE_PLUS, from 2 of the CRITICAL.
+  public var sheddingLevel: Double = 0
+
+  /// Callers whose rates are counted apart.
+  public var principals: UInt32 = 0
+
+  /// Calls that had to wait in the queues since the start, or would have had to in a dry run.
+  public var waited: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Calls of one class that run in tasks.
+public nonisolated struct CallQueueStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// `read` or `write`.
+  public var methodClass: String = String()
+
+  /// Calls that may run at once. It follows from how long they take.
+  public var limit: UInt32 = 0
+
+  /// Calls that run.
+  public var inFlight: UInt32 = 0
+
+  /// Calls that wait.
+  public var waiting: UInt32 = 0
+
+  /// Calls that may wait.
+  public var capacity: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// The changes that wait for approval.
@@ -918,6 +1085,10 @@ nonisolated extension ServerState: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0SERVER_STATE_UNSPECIFIED\0\u{1}SERVER_STATE_STARTING\0\u{1}SERVER_STATE_SERVING\0\u{1}SERVER_STATE_DRAINING\0\u{1}SERVER_STATE_DEGRADED\0")
 }
 
+nonisolated extension BreakerState: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0BREAKER_STATE_UNSPECIFIED\0\u{1}BREAKER_STATE_CLOSED\0\u{1}BREAKER_STATE_OPEN\0\u{1}BREAKER_STATE_HALF_OPEN\0")
+}
+
 nonisolated extension BuildPhase: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0BUILD_PHASE_UNSPECIFIED\0\u{1}BUILD_PHASE_WAITING\0\u{1}BUILD_PHASE_SCANNING\0\u{1}BUILD_PHASE_CATCHING_UP\0\u{1}BUILD_PHASE_SWITCHING\0")
 }
@@ -1197,7 +1368,7 @@ nonisolated extension CohortStatus: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0\u{1}builds\0\u{1}watches\0\u{2}\u{9}audit\0\u{2}\u{a}approvals\0\u{2}\u{a}telemetry\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}state\0\u{3}state_detail\0\u{3}started_at\0\u{1}uptime\0\u{3}store_id\0\u{1}sequence\0\u{3}applied_sequence\0\u{1}customers\0\u{1}attributes\0\u{1}cohorts\0\u{3}queue_depth\0\u{3}queue_limit\0\u{3}resident_bytes\0\u{3}index_bytes\0\u{3}store_bytes\0\u{1}log\0\u{1}drift\0\u{1}scrub\0\u{1}builds\0\u{1}watches\0\u{2}\u{9}audit\0\u{2}\u{a}approvals\0\u{2}\u{a}telemetry\0\u{2}\u{a}breakers\0\u{1}overload\0")
 
   fileprivate class _StorageClass {
     var _version: String = String()
@@ -1224,6 +1395,8 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     var _audit: AuditStatus? = nil
     var _approvals: ApprovalStatus? = nil
     var _telemetry: TelemetryStatus? = nil
+    var _breakers: [BreakerStatus] = []
+    var _overload: OverloadStatus? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1258,6 +1431,8 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       _audit = source._audit
       _approvals = source._approvals
       _telemetry = source._telemetry
+      _breakers = source._breakers
+      _overload = source._overload
     }
   }
 
@@ -1300,6 +1475,8 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         case 30: try { try decoder.decodeSingularMessageField(value: &_storage._audit) }()
         case 40: try { try decoder.decodeSingularMessageField(value: &_storage._approvals) }()
         case 50: try { try decoder.decodeSingularMessageField(value: &_storage._telemetry) }()
+        case 60: try { try decoder.decodeRepeatedMessageField(value: &_storage._breakers) }()
+        case 61: try { try decoder.decodeSingularMessageField(value: &_storage._overload) }()
         default: break
         }
       }
@@ -1384,6 +1561,12 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._telemetry {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 50)
       } }()
+      if !_storage._breakers.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._breakers, fieldNumber: 60)
+      }
+      try { if let v = _storage._overload {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 61)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1417,10 +1600,186 @@ nonisolated extension GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._audit != rhs_storage._audit {return false}
         if _storage._approvals != rhs_storage._approvals {return false}
         if _storage._telemetry != rhs_storage._telemetry {return false}
+        if _storage._breakers != rhs_storage._breakers {return false}
+        if _storage._overload != rhs_storage._overload {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension BreakerStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".BreakerStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}state\0\u{3}failure_rate_percent\0\u{3}slow_call_rate_percent\0\u{1}rejected\0\u{1}opened\0\u{3}retry_after\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularEnumField(value: &self.state) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.failureRatePercent) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.slowCallRatePercent) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.rejected) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.opened) }()
+      case 7: try { try decoder.decodeSingularMessageField(value: &self._retryAfter) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.state != .unspecified {
+      try visitor.visitSingularEnumField(value: self.state, fieldNumber: 2)
+    }
+    if self.failureRatePercent != 0 {
+      try visitor.visitSingularUInt32Field(value: self.failureRatePercent, fieldNumber: 3)
+    }
+    if self.slowCallRatePercent != 0 {
+      try visitor.visitSingularUInt32Field(value: self.slowCallRatePercent, fieldNumber: 4)
+    }
+    if self.rejected != 0 {
+      try visitor.visitSingularUInt64Field(value: self.rejected, fieldNumber: 5)
+    }
+    if self.opened != 0 {
+      try visitor.visitSingularUInt64Field(value: self.opened, fieldNumber: 6)
+    }
+    try { if let v = self._retryAfter {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: BreakerStatus, rhs: BreakerStatus) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.state != rhs.state {return false}
+    if lhs.failureRatePercent != rhs.failureRatePercent {return false}
+    if lhs.slowCallRatePercent != rhs.slowCallRatePercent {return false}
+    if lhs.rejected != rhs.rejected {return false}
+    if lhs.opened != rhs.opened {return false}
+    if lhs._retryAfter != rhs._retryAfter {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension OverloadStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".OverloadStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}dry_run\0\u{1}queues\0\u{1}admitted\0\u{1}rejected\0\u{3}shedding_level\0\u{1}principals\0\u{1}waited\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.dryRun) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.queues) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.admitted) }()
+      case 4: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &self.rejected) }()
+      case 5: try { try decoder.decodeSingularDoubleField(value: &self.sheddingLevel) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.principals) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.waited) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.dryRun != false {
+      try visitor.visitSingularBoolField(value: self.dryRun, fieldNumber: 1)
+    }
+    if !self.queues.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.queues, fieldNumber: 2)
+    }
+    if self.admitted != 0 {
+      try visitor.visitSingularUInt64Field(value: self.admitted, fieldNumber: 3)
+    }
+    if !self.rejected.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: self.rejected, fieldNumber: 4)
+    }
+    if self.sheddingLevel.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.sheddingLevel, fieldNumber: 5)
+    }
+    if self.principals != 0 {
+      try visitor.visitSingularUInt32Field(value: self.principals, fieldNumber: 6)
+    }
+    if self.waited != 0 {
+      try visitor.visitSingularUInt64Field(value: self.waited, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: OverloadStatus, rhs: OverloadStatus) -> Bool {
+    if lhs.dryRun != rhs.dryRun {return false}
+    if lhs.queues != rhs.queues {return false}
+    if lhs.admitted != rhs.admitted {return false}
+    if lhs.rejected != rhs.rejected {return false}
+    if lhs.sheddingLevel != rhs.sheddingLevel {return false}
+    if lhs.principals != rhs.principals {return false}
+    if lhs.waited != rhs.waited {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension CallQueueStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CallQueueStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}method_class\0\u{1}limit\0\u{3}in_flight\0\u{1}waiting\0\u{1}capacity\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.methodClass) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.limit) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.inFlight) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.waiting) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.capacity) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.methodClass.isEmpty {
+      try visitor.visitSingularStringField(value: self.methodClass, fieldNumber: 1)
+    }
+    if self.limit != 0 {
+      try visitor.visitSingularUInt32Field(value: self.limit, fieldNumber: 2)
+    }
+    if self.inFlight != 0 {
+      try visitor.visitSingularUInt32Field(value: self.inFlight, fieldNumber: 3)
+    }
+    if self.waiting != 0 {
+      try visitor.visitSingularUInt32Field(value: self.waiting, fieldNumber: 4)
+    }
+    if self.capacity != 0 {
+      try visitor.visitSingularUInt32Field(value: self.capacity, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: CallQueueStatus, rhs: CallQueueStatus) -> Bool {
+    if lhs.methodClass != rhs.methodClass {return false}
+    if lhs.limit != rhs.limit {return false}
+    if lhs.inFlight != rhs.inFlight {return false}
+    if lhs.waiting != rhs.waiting {return false}
+    if lhs.capacity != rhs.capacity {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -125,6 +125,8 @@ package struct EngineStatus: Sendable, Hashable {
     /// The changes that wait for approval.
     package var approvals: ApprovalStatus
     package var audit: AuditStatus
+    /// Of the store's writes and reads.
+    package var breakers: [StoreBreakerStatus]
     /// What is wrong, fit for an operator; empty if nothing.
     package var problem: String
 }

@@ -52,6 +52,8 @@ package enum UnavailableReason {
     package static let sequenceNotReached = "SEQUENCE_NOT_REACHED"
     /// The store does not answer; whether the write happened is not known unless the message says so.
     package static let storeUnavailable = "STORE_UNAVAILABLE"
+    /// The store was not called: too many calls before have failed. Nothing was written.
+    package static let circuitOpen = "STORE_CIRCUIT_OPEN"
     /// The engine is stopping or stopped.
     package static let shuttingDown = "SHUTTING_DOWN"
 }

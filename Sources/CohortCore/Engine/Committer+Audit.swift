@@ -165,7 +165,7 @@ extension Engine {
         var report = AuditReport()
         var next: Ordinal? = 0
         while let first = next {
-            let step = try await alone { committer throws(DomainError) in
+            let step = try await shared.alone { committer throws(DomainError) in
                 do throws(StoreError) {
                     return try committer.audit(from: first, limit: 4_096, atMost: .milliseconds(20))
                 } catch {

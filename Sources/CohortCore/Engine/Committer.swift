@@ -66,8 +66,10 @@ final class Committer: @unchecked Sendable {
             }
         }
         guard !stored.isEmpty else { return result }
-        try shared.store.readCustomers(stored) { (i, bytes) throws(StoreError) in
-            result[stored[i]] = try decode(bytes, stored[i])
+        try shared.environment.readBreaker.call { () throws(StoreError) in
+            try shared.store.readCustomers(stored) { (i, bytes) throws(StoreError) in
+                result[stored[i]] = try decode(bytes, stored[i])
+            }
         }
         return result
     }
@@ -93,9 +95,10 @@ final class Committer: @unchecked Sendable {
         if logIsUncertain { throw storeUnavailable("Nothing was written.") }
         do {
             let begin = ContinuousClock.now
-            try shared.store.append(rows)
+            try shared.environment.writeBreaker.call { () throws(StoreError) in try shared.store.append(rows) }
             shared.environment.observed(.committed(entries: rows.count, nanoseconds: begin.nanosecondsSince))
         } catch {
+            if case .circuitOpen(let wait) = error { throw shared.circuitOpen(wait) }
             logIsUncertain = true
             shared.setProblem(.log, error.message)
             shared.move(from: .serving, to: .storeUnavailable)
@@ -115,7 +118,9 @@ final class Committer: @unchecked Sendable {
         var backoff = 0.02
         while true {
             do {
-                let last = try shared.store.recoverLog()
+                let last = try shared.environment.writeBreaker.attempt { () throws(StoreError) in
+                    try shared.store.recoverLog()
+                }
                 guard last == expected || last == previous else {
                     shared.state = .failed
                     let problem = "the log ends at \(last), where \(previous) or \(expected) was written"
@@ -136,6 +141,8 @@ final class Committer: @unchecked Sendable {
             } catch {
                 throw .internal(message: "unexpected error")
             }
+            // Those behind need not wait for what may take long: nothing of them was touched.
+            if let refusal = shared.writeRefusal() { shared.queue.refuseRows(refusal) }
             _ = Monitor(0).wait(seconds: backoff) { _ -> Bool? in nil }
             backoff = min(backoff * 2, 1)
         }
@@ -151,6 +158,7 @@ final class Committer: @unchecked Sendable {
 
     /// What reading the store failed with, as an answer: nothing has been written then.
     func answer(to error: StoreError) -> DomainError {
+        if case .circuitOpen(let wait) = error { return shared.circuitOpen(wait) }
         shared.log(.error, "the store failed", [("error", error.message)])
         shared.setProblem(.tables, error)
         if case .corrupt = error {

@@ -73,8 +73,9 @@ extension EngineShared {
         _ body: () throws(StoreError) -> R
     ) -> Result<R, DomainError> {
         do throws(StoreError) {
-            return .success(try body())
+            return .success(try environment.readBreaker.call(body))
         } catch {
+            if case .circuitOpen(let wait) = error { return .failure(circuitOpen(wait)) }
             log(.error, failure, [("error", error.message)])
             if case .corrupt = error {
                 setProblem(.damage, error.message)

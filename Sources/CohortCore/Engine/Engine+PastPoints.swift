@@ -84,7 +84,7 @@ extension Engine {
             case .notKept: return ResolvedPoint(point: point, sequence: 0)
             case .afterLatest:
                 // A commit may be under way that is of an earlier time than this; none is behind the committer.
-                let (sequence, last) = try await alone { ($0.sequence, $0.time) }
+                let (sequence, last) = try await shared.alone { ($0.sequence, $0.time) }
                 if last <= time { return ResolvedPoint(point: point, sequence: sequence) }
                 let again = try await onReadThread {
                     LogSearch(shared: shared).lastSequence(by: time, through: sequence)

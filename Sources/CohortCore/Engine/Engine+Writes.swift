@@ -97,7 +97,8 @@ extension Engine {
         _ rows: [RowOperation],
         _ context: WriteContext
     ) async throws(DomainError) -> [Result<PutResult, DomainError>] {
-        try await traced("cohort.commit") { () async throws(DomainError) in
+        if let refusal = shared.writeRefusal() { throw refusal }
+        return try await traced("cohort.commit") { () async throws(DomainError) in
             let result = await withCheckedContinuation { continuation in
                 let request = RowsRequest(rows: rows, context: context.bounded) { continuation.resume(returning: $0) }
                 if let refusal = shared.queue.submit(.rows(request)) {
@@ -111,7 +112,10 @@ extension Engine {
     /// Runs a change on the committer's thread with everything before it committed.
     func alone<R: Sendable>(
         _ body: @escaping @Sendable (Committer) throws(DomainError) -> R
-    ) async throws(DomainError) -> R { try await shared.alone(body) }
+    ) async throws(DomainError) -> R {
+        if let refusal = shared.writeRefusal() { throw refusal }
+        return try await shared.alone(body)
+    }
 }
 
 extension EngineShared {

@@ -107,6 +107,8 @@ package final class Engine: Sendable {
         case .corrupt(let message): .dataLoss(message: message)
         case .failed(let message):
             .unavailable(reason: UnavailableReason.storeUnavailable, message: message, retryAfter: nil)
+        case .circuitOpen(let retryAfter):
+            .unavailable(reason: UnavailableReason.circuitOpen, message: error.message, retryAfter: retryAfter)
         }
     }
 
@@ -180,6 +182,7 @@ package final class Engine: Sendable {
             watches: shared.watches.status(latest: shared.watchWaiters.current),
             approvals: shared.approvals,
             audit: auditStatus(figures.upkeep.audit),
+            breakers: [shared.environment.writeBreaker, shared.environment.readBreaker].compactMap(\.status),
             problem: figures.problem
         )
     }

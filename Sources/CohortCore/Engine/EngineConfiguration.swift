@@ -178,16 +178,24 @@ package struct EngineEnvironment: Sendable {
     package var stateChanged: @Sendable (EngineState) -> Void
     /// Told what has been done, on whichever thread did it; must not block.
     package var observed: @Sendable (EngineObservation) -> Void
+    /// Before appends to the change log.
+    package var writeBreaker: any StoreBreaker
+    /// Before the reads of the store that callers wait for.
+    package var readBreaker: any StoreBreaker
 
     package init(
         now: @escaping @Sendable () -> Timestamp = { SystemClock.now() },
         log: @escaping @Sendable (EngineEvent) -> Void = { _ in },
         stateChanged: @escaping @Sendable (EngineState) -> Void = { _ in },
-        observed: @escaping @Sendable (EngineObservation) -> Void = { _ in }
+        observed: @escaping @Sendable (EngineObservation) -> Void = { _ in },
+        writeBreaker: any StoreBreaker = NoStoreBreaker(),
+        readBreaker: any StoreBreaker = NoStoreBreaker()
     ) {
         self.now = now
         self.log = log
         self.stateChanged = stateChanged
         self.observed = observed
+        self.writeBreaker = writeBreaker
+        self.readBreaker = readBreaker
     }
 }

@@ -135,6 +135,20 @@ final class EngineShared: Sendable {
         }
     }
 
+    /// Why no write is taken now; `nil` where one is.
+    func writeRefusal() -> DomainError? { environment.writeBreaker.refusal().map { circuitOpen($0) } }
+
+    /// What is answered in place of a call of the store.
+    func circuitOpen(_ wait: Duration) -> DomainError {
+        .unavailable(
+            reason: UnavailableReason.circuitOpen,
+            message:
+                "The store has failed too often and is left alone for a while; nothing was written. Memberships are "
+                + "answered from memory as of sequence \(waiters.current).",
+            retryAfter: wait
+        )
+    }
+
     func log(_ level: EngineEvent.Level, _ message: String, _ metadata: [(String, String)] = []) {
         environment.log(EngineEvent(level, message, metadata))
     }

@@ -107,6 +107,21 @@ final class SubmissionQueue: Sendable {
         return work ?? nil
     }
 
+    /// Answers the rows that wait with this. What is committed alone keeps its place.
+    func refuseRows(_ refusal: DomainError) {
+        let refused = state.update { state -> [RowsRequest] in
+            var kept = FIFO<Submission>()
+            var refused: [RowsRequest] = []
+            while let item = state.items.popFirst() {
+                if case .rows(let request) = item { refused.append(request) } else { kept.append(item) }
+            }
+            state.items = kept
+            state.rows -= refused.reduce(0) { $0 + Submission.rows($1).weight }
+            return refused
+        }
+        for request in refused { request.complete(.failure(refusal)) }
+    }
+
     func close() { state.update { $0.closed = true } }
 }
 

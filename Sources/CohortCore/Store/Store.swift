@@ -97,10 +97,13 @@ package enum StoreError: Error, Sendable, Hashable {
     case corrupt(String)
     /// Starting is refused; the text says what to do.
     case refused(String)
+    /// It was not called: too many calls before have failed.
+    case circuitOpen(retryAfter: Duration)
 
     package var message: String {
         switch self {
         case .failed(let message), .corrupt(let message), .refused(let message): message
+        case .circuitOpen: "the circuit breaker of the store is open"
         }
     }
 }

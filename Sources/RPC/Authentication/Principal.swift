@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Who makes a call, as the authentication established it, and what it may do.
 ///
 /// One object serves all calls with the same certificate or token, so that attaching it to a call costs nothing.
@@ -18,6 +20,8 @@ public final class Principal: Sendable {
     public let source: Source
     /// What it may do.
     public let grants: Grants
+    /// What it has used of its rates; found with its first call.
+    let rateBudget = AtomicLazyReference<RateBudget>()
 
     /// Makes a principal; for tests of interceptors and handlers.
     public init(name: String, source: Source, grants: Grants) {

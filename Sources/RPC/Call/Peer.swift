@@ -44,17 +44,30 @@ public final class Peer: Sendable {
     public let applicationProtocol: String?
     /// Whom the connection's calls were last found to be from.
     let authentication = AuthenticationSlot()
+    /// How late the connection's event loop is; nil where nobody looks.
+    let load: LoopLoad?
 
     /// Describes a peer; for tests of interceptors.
-    public init(
+    public convenience init(
         address: String,
         host: String? = nil,
         identity: Identity? = nil,
         applicationProtocol: String? = nil
     ) {
+        self.init(address: address, host: host, identity: identity, applicationProtocol: applicationProtocol, load: nil)
+    }
+
+    package init(
+        address: String,
+        host: String? = nil,
+        identity: Identity? = nil,
+        applicationProtocol: String? = nil,
+        load: LoopLoad?
+    ) {
         self.address = address
         self.host = host ?? address
         self.identity = identity
         self.applicationProtocol = applicationProtocol
+        self.load = load
     }
 }

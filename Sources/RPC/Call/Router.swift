@@ -40,11 +40,12 @@ public struct Router: Sendable {
     /// The methods with these interceptors around them.
     package func intercepted(by interceptors: [any ServerInterceptor]) -> [String: Method] {
         methods.mapValues { method in
-            Method(
+            let isInline = if case .inline = method.handler { true } else { false }
+            return Method(
                 descriptor: method.descriptor,
                 isKnown: true,
                 handler: method.handler,
-                chain: InterceptorChain(interceptors, for: method.descriptor)
+                chain: InterceptorChain(interceptors, for: method.descriptor, isInline: isInline)
             )
         }
     }

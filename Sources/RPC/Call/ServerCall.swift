@@ -38,6 +38,8 @@ public final class ServerCall: Sendable {
     private nonisolated(unsafe) var endedAt: NIODeadline?
     /// Whether the connection remembers that the method is open to the principal. As the principal.
     nonisolated(unsafe) var isOpen = false
+    /// What it is to the queue of its class. Written before the handler runs and read after it.
+    nonisolated(unsafe) var admission = CallQueue.Admission.none
     private let cancelled = Atomic<Bool>(false)
     /// Uptime in nanoseconds, `noDeadline` for none.
     private let deadlineNanoseconds: Atomic<UInt64>

@@ -1,3 +1,5 @@
+public import Metrics
+
 /// What a client is told.
 public struct ClientConfiguration: Sendable {
     /// Servers that are equivalent to each other. At least one.
@@ -21,8 +23,13 @@ public struct ClientConfiguration: Sendable {
     public var streamWindowBytes = 256 << 10
     /// Time between reconnects to an endpoint that fails.
     public var backoff = Backoff()
-    /// When an endpoint is left out for a while.
-    public var ejection = EjectionPolicy()
+    /// When an endpoint that fails is left out for a while. Where all are, one call a second (``CircuitBreaker/Policy/probeInterval``)
+    /// is tried at each, and the others fail at once as UNAVAILABLE with reason `CIRCUIT_OPEN` and RetryInfo.
+    public var breaker = CircuitBreaker.Policy()
+    /// How failed calls of idempotent methods are made again; nil never does.
+    public var retry: RetryPolicy? = RetryPolicy()
+    /// Where the client's counters go (``Client``); what the process has set up where it is nil.
+    public var metrics: (any MetricsFactory)?
     /// Silence after which a server that knows `ttrpc-x1` is sent a PING; nil never does. 30 s.
     public var keepaliveInterval: Duration? = .seconds(30)
     /// Longest wait for the PONG before the connection is given up; 10 s.

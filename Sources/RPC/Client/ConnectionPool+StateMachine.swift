@@ -18,24 +18,16 @@ package struct ConnectionPoolStateMachine: ~Copyable {
         var failures = 0
     }
 
-    private struct Health {
-        var consecutiveFailures = 0
-        var ejections = 0
-        var ejectedUntil: NIODeadline?
-    }
-
     private var slots: [Slot]
-    private var health: [Health]
+    private var breakers: [CircuitBreaker]
     private var next = 0
     private let backoff: Backoff
-    private let ejection: EjectionPolicy
 
-    package init(endpoints: Int, connectionsPerEndpoint: Int, backoff: Backoff, ejection: EjectionPolicy) {
+    package init(endpoints: Int, connectionsPerEndpoint: Int, backoff: Backoff, breaker: CircuitBreaker.Policy) {
         // Endpoints alternate, so that round robin spreads over them first.
         slots = (0..<max(1, connectionsPerEndpoint)).flatMap { _ in (0..<endpoints).map { Slot(endpoint: $0) } }
-        health = Array(repeating: Health(), count: endpoints)
+        breakers = Array(repeating: CircuitBreaker(breaker), count: endpoints)
         self.backoff = backoff
-        self.ejection = ejection
     }
 
     package enum Decision: Sendable, Hashable {
@@ -45,6 +37,8 @@ package struct ConnectionPoolStateMachine: ~Copyable {
         case wait
         /// None is ready and none is being made; the earliest attempt is at this time.
         case unavailable(until: NIODeadline)
+        /// Every endpoint that is ready has failed too often, and nothing else is being connected.
+        case broken(retryAfter: Duration)
     }
 
     /// Chooses for one call, and says which slots to connect.
@@ -52,19 +46,29 @@ package struct ConnectionPoolStateMachine: ~Copyable {
         let connect = slotsToConnect(now: now)
         let all = (0..<slots.count).map { (next + $0) % slots.count }
         let ready = all.filter { if case .ready = slots[$0].phase { true } else { false } }
-        // If every endpoint that is ready is ejected, an ejected one is better than none.
-        if let slot = ready.first(where: { !isEjected(slots[$0].endpoint, now: now) }) ?? ready.first {
+        if let slot = ready.first(where: { breakers[slots[$0].endpoint].wait(at: now) == nil }) {
             next = (slot + 1) % slots.count
             return (.use(slot), connect)
         }
         var earliest: NIODeadline?
         for slot in slots {
             switch slot.phase {
-            case .connecting, .idle, .ready: return (.wait, connect)
+            case .connecting, .idle: if breakers[slot.endpoint].wait(at: now) == nil { return (.wait, connect) }
+            case .ready: break
             case .waiting(let until): earliest = min(earliest ?? until, until)
             }
         }
-        return (.unavailable(until: earliest ?? now), connect)
+        // All are left out: a server that is tried now and then is found well before its time, where it is the only one too.
+        // To call them all as if nothing were, as Envoy does below its panic threshold, would keep down what comes up.
+        if let slot = ready.first(where: { breakers[slots[$0].endpoint].probeWait(at: now) == nil }) {
+            next = (slot + 1) % slots.count
+            return (.use(slot), connect)
+        }
+        let retryAfter = ready.compactMap { breakers[slots[$0].endpoint].probeWait(at: now) }.min()
+        if let retryAfter { return (.broken(retryAfter: retryAfter), connect) }
+        // Being connected, but its breaker is open: who waits for it would be refused then.
+        guard let earliest else { return (.wait, connect) }
+        return (.unavailable(until: earliest), connect)
     }
 
     private mutating func slotsToConnect(now: NIODeadline) -> [Int] {
@@ -83,8 +87,13 @@ package struct ConnectionPoolStateMachine: ~Copyable {
 
     package func endpoint(of slot: Int) -> Int { slots[slot].endpoint }
 
-    package func isEjected(_ endpoint: Int, now: NIODeadline) -> Bool {
-        health[endpoint].ejectedUntil.map { $0 > now } ?? false
+    /// The state of an endpoint's breaker.
+    package func breakerState(_ endpoint: Int) -> CircuitBreaker.State { breakers[endpoint].state }
+
+    /// Counts a call on a slot that ``pick(now:)`` chose; nil where its endpoint takes none any more.
+    package mutating func admit(_ slot: Int, now: NIODeadline) -> CircuitBreaker.Permit? {
+        guard case .admitted(let permit) = breakers[slots[slot].endpoint].admitProbe(at: now) else { return nil }
+        return permit
     }
 
     package mutating func connected(_ slot: Int) {
@@ -97,7 +106,6 @@ package struct ConnectionPoolStateMachine: ~Copyable {
         slots[slot].failures += 1
         let wait = backoff.delay(afterFailures: slots[slot].failures, random: random)
         slots[slot].phase = .waiting(until: now + TimeAmount(clamping: wait))
-        failed(slots[slot].endpoint, now: now)
     }
 
     /// The slot's connection takes no more calls.
@@ -105,21 +113,14 @@ package struct ConnectionPoolStateMachine: ~Copyable {
         if case .ready = slots[slot].phase { slots[slot].phase = .idle }
     }
 
-    /// A call on the endpoint was answered, with whatever but UNAVAILABLE.
-    package mutating func succeeded(_ endpoint: Int) {
-        health[endpoint] = Health()
-    }
-
-    /// A call on the endpoint, or an attempt to connect to it, failed as unavailable.
-    package mutating func failed(_ endpoint: Int, now: NIODeadline) {
-        health[endpoint].consecutiveFailures += 1
-        guard health[endpoint].consecutiveFailures >= ejection.consecutiveFailures, !isEjected(endpoint, now: now)
-        else {
-            return
-        }
-        health[endpoint].consecutiveFailures = 0
-        health[endpoint].ejections += 1
-        let time = min(ejection.baseTime * health[endpoint].ejections, ejection.maximumTime)
-        health[endpoint].ejectedUntil = now + TimeAmount(clamping: time)
+    /// How a call on the endpoint ended. Attempts to connect do not count: they have their backoff.
+    package mutating func record(
+        _ outcome: CircuitBreaker.Outcome,
+        took time: Duration,
+        permit: CircuitBreaker.Permit,
+        on endpoint: Int,
+        now: NIODeadline
+    ) {
+        breakers[endpoint].record(outcome, took: time, permit: permit, at: now)
     }
 }

@@ -1,4 +1,5 @@
 import Logging
+import Metrics
 import NIOCore
 import NIOSSL
 import Synchronization
@@ -9,6 +10,8 @@ final class ConnectionPool: Sendable {
     struct Lease: Sendable {
         let connection: ClientConnection
         let endpoint: Int
+        fileprivate let permit: CircuitBreaker.Permit
+        fileprivate let takenAt: NIODeadline
     }
 
     private struct Waiter {
@@ -32,25 +35,28 @@ final class ConnectionPool: Sendable {
     private let context: NIOSSLContext
     private let group: any EventLoopGroup
     private let logger: Logger
+    private let statistics: ClientStatistics
     private let state: Mutex<State>
 
     init(
         _ configuration: ClientConfiguration,
         context: NIOSSLContext,
         group: any EventLoopGroup,
-        logger: Logger
+        logger: Logger,
+        statistics: ClientStatistics
     ) {
         self.configuration = configuration
         self.context = context
         self.group = group
         self.logger = logger
+        self.statistics = statistics
         state = Mutex(
             State(
                 machine: ConnectionPoolStateMachine(
                     endpoints: configuration.endpoints.count,
                     connectionsPerEndpoint: configuration.connectionsPerEndpoint,
                     backoff: configuration.backoff,
-                    ejection: configuration.ejection
+                    breaker: configuration.breaker
                 )
             )
         )
@@ -64,7 +70,11 @@ final class ConnectionPool: Sendable {
         /// The connection went unusable between two looks at it.
         case again
         case fail(RPCError)
+        case broken(Duration)
     }
+
+    /// Reason of the error where no server is called because all have failed.
+    static let circuitOpen = "CIRCUIT_OPEN"
 
     /// A connection for one call; waits while one is being made, until the deadline.
     func lease(deadline: NIODeadline?) async throws(RPCError) -> Lease {
@@ -77,6 +87,11 @@ final class ConnectionPool: Sendable {
             switch attempt {
             case .lease(let lease): return lease
             case .fail(let error): throw error
+            case .broken(let wait):
+                statistics.breakerRejected.increment()
+                throw RPCError(.unavailable, "the calls before failed; the circuit breaker of every server is open")
+                    .withErrorInfo(reason: Self.circuitOpen, domain: "rpc")
+                    .withRetryInfo(delay: wait)
             case .again: continue
             case .wait:
                 if let deadline, deadline <= .now() { throw CallRunner.deadlineExceeded }
@@ -92,13 +107,19 @@ final class ConnectionPool: Sendable {
             state.connections[slot] = nil
             state.machine.lost(slot)
         }
-        let (decision, slots) = state.machine.pick(now: .now())
+        let now = NIODeadline.now()
+        let (decision, slots) = state.machine.pick(now: now)
         let connect = slots.map { ($0, state.machine.endpoint(of: $0)) }
         switch decision {
         case .use(let slot):
-            guard let connection = state.connections[slot], connection.reserve() else { return (.again, connect) }
-            return (.lease(Lease(connection: connection, endpoint: state.machine.endpoint(of: slot))), connect)
+            guard let connection = state.connections[slot], connection.reserve(),
+                let permit = state.machine.admit(slot, now: now)
+            else { return (.again, connect) }
+            let endpoint = state.machine.endpoint(of: slot)
+            let lease = Lease(connection: connection, endpoint: endpoint, permit: permit, takenAt: now)
+            return (.lease(lease), connect)
         case .wait: return (.wait, connect)
+        case .broken(let retryAfter): return (.broken(retryAfter), connect)
         case .unavailable:
             let error = state.lastError ?? RPCError(.unavailable, "no server can be reached")
             return (.fail(error), connect)
@@ -203,15 +224,22 @@ final class ConnectionPool: Sendable {
 
     // MARK: Health and end
 
-    /// Tells how a call on an endpoint ended.
-    func report(_ endpoint: Int, unavailable: Bool) {
-        state.withLock { state in
-            if unavailable {
-                state.machine.failed(endpoint, now: .now())
-            } else {
-                state.machine.succeeded(endpoint)
-            }
+    /// Tells how the call of a lease ended.
+    func report(_ lease: Lease, _ outcome: CircuitBreaker.Outcome) {
+        let now = NIODeadline.now()
+        let new = state.withLock { state -> CircuitBreaker.State? in
+            let old = state.machine.breakerState(lease.endpoint)
+            let took = Duration.nanoseconds((now - lease.takenAt).nanoseconds)
+            state.machine.record(outcome, took: took, permit: lease.permit, on: lease.endpoint, now: now)
+            let new = state.machine.breakerState(lease.endpoint)
+            return new == old ? nil : new
         }
+        guard let new else { return }
+        statistics.breaker(goesTo: new)
+        logger.notice(
+            "circuit breaker changed",
+            metadata: ["endpoint": "\(configuration.endpoints[lease.endpoint])", "state": "\(new.rawValue)"]
+        )
     }
 
     /// Takes no new calls; connections close when their calls have ended.

@@ -34,8 +34,12 @@ package final class InterceptorChain: Sendable {
     }
 
     /// What of these interceptors concerns the calls of a method.
-    package convenience init(_ interceptors: [any ServerInterceptor], for method: MethodDescriptor) {
-        self.init(interceptors.compactMap { $0.specialized(for: method) })
+    package convenience init(
+        _ interceptors: [any ServerInterceptor],
+        for method: MethodDescriptor,
+        isInline: Bool
+    ) {
+        self.init(interceptors.compactMap { $0.specialized(for: method, isInline: isInline) })
     }
 
     deinit {

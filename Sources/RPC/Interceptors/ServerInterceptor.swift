@@ -19,6 +19,9 @@ public protocol ServerInterceptor: Sendable {
     /// Asked once for each method when the server is made, so that what depends on the method alone need not be found out
     /// for every call. Around calls of methods that the server does not have stands the interceptor itself.
     func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)?
+    /// As ``specialized(for:)``, which it is unless an interceptor has to know whether the calls are answered on the event
+    /// loop.
+    func specialized(for method: MethodDescriptor, isInline: Bool) -> (any ServerInterceptor)?
     /// The call begins. Throwing rejects it; this interceptor's `end` is then not called.
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision
     /// The call ended.
@@ -28,6 +31,10 @@ public protocol ServerInterceptor: Sendable {
 extension ServerInterceptor {
     /// The interceptor itself.
     public func specialized(for method: MethodDescriptor) -> (any ServerInterceptor)? { self }
+    /// What ``specialized(for:)`` says.
+    public func specialized(for method: MethodDescriptor, isInline: Bool) -> (any ServerInterceptor)? {
+        specialized(for: method)
+    }
     /// Nothing to do.
     public func end(_ call: ServerCall, _ outcome: CallOutcome) {}
 }

@@ -1,4 +1,5 @@
 public import NIOCore
+import Synchronization
 
 /// The Generic Cell Rate Algorithm (ITU-T I.371), as a virtual schedule: events at a steady rate with a burst allowed. One
 /// number of state; time is passed in.
@@ -28,10 +29,12 @@ public struct GCRA: Sendable, Hashable {
     }
 
     /// When the next event would be due at the steady rate, in nanoseconds of uptime.
-    private var due: Int64 = .min
+    fileprivate var due: Int64 = .min
 
     /// As if nothing had happened yet.
     public init() {}
+
+    fileprivate init(due: Int64) { self.due = due }
 
     /// Whether nothing that happened counts any more.
     public func isIdle(at now: NIODeadline) -> Bool { due <= Int64(clamping: now.uptimeNanoseconds) }
@@ -48,5 +51,30 @@ public struct GCRA: Sendable, Hashable {
         if let wait = wait(at: now, limit: limit) { return wait }
         due = max(due, Int64(clamping: now.uptimeNanoseconds)) + limit.interval
         return nil
+    }
+}
+
+/// A ``GCRA`` that threads share without a lock.
+package final class SharedGCRA: Sendable {
+    private let due = Atomic<Int64>(.min)
+
+    package init() {}
+
+    package func isIdle(at now: NIODeadline) -> Bool { GCRA(due: due.load(ordering: .relaxed)).isIdle(at: now) }
+
+    /// As ``GCRA/admit(at:limit:)``.
+    package func admit(at now: NIODeadline, limit: GCRA.Limit) -> Duration? {
+        var seen = due.load(ordering: .relaxed)
+        while true {
+            var next = GCRA(due: seen)
+            if let wait = next.admit(at: now, limit: limit) { return wait }
+            let (exchanged, original) = due.weakCompareExchange(
+                expected: seen,
+                desired: next.due,
+                ordering: .relaxed
+            )
+            if exchanged { return nil }
+            seen = original
+        }
     }
 }

@@ -26,6 +26,10 @@ public final class Server: Sendable {
         var connections: [ObjectIdentifier: Connection] = [:]
         var waiters: [CheckedContinuation<Void, Never>] = []
         var reloader: RepeatedTask?
+        /// By event loop.
+        var loads: [ObjectIdentifier: (load: LoopLoad, task: RepeatedTask)] = [:]
+        /// Ends the waits of calls in the overload's queues.
+        var expiry: RepeatedTask?
     }
 
     private let configuration: ServerConfiguration
@@ -80,6 +84,7 @@ public final class Server: Sendable {
         let store = try TLSContextStore(configuration.tls)
         tls.withLock { $0 = store }
         let listen = configuration.listen
+        watchLoops()
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -114,6 +119,23 @@ public final class Server: Sendable {
         return bound
     }
 
+    private func watchLoops() {
+        guard let overload = configuration.overload, overload.configuration.mode != .off else { return }
+        let statistics = overload.statistics
+        let interval = TimeAmount.milliseconds(100)
+        let expiry = group.next().scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in
+            overload.expire(at: .now())
+        }
+        state.withLock { $0.expiry = expiry }
+        for loop in group.makeIterator() {
+            let key = ObjectIdentifier(loop)
+            let watch = LoopLoad.watch(loop, overload.configuration.shedding) {
+                statistics.sheds(key, thousandths: Int($0 * 1_000))
+            }
+            state.withLock { $0.loads[key] = watch }
+        }
+    }
+
     private func initialize(_ channel: any Channel, _ store: TLSContextStore) -> EventLoopFuture<Void> {
         let statistics = shared.statistics
         statistics.accepted.increment()
@@ -132,7 +154,8 @@ public final class Server: Sendable {
         }
         channel.closeFuture.whenComplete { _ in statistics.open.add(-1) }
         return channel.eventLoop.makeCompletedFuture {
-            let handler = ServerConnectionHandler(shared: shared, now: .now())
+            let load = state.withLock { $0.loads[ObjectIdentifier(channel.eventLoop)]?.load }
+            let handler = ServerConnectionHandler(shared: shared, now: .now(), load: load)
             let key = ObjectIdentifier(handler)
             let connection = Connection(
                 loop: channel.eventLoop,
@@ -196,6 +219,9 @@ public final class Server: Sendable {
             }
         }
         reloader?.cancel()
+        let (watches, expiry) = state.withLock { ($0.loads.values.map(\.task), $0.expiry) }
+        for task in watches { task.cancel() }
+        expiry?.cancel()
         try? await channel?.close()
         for connection in openConnections { connection.loop.execute { connection.handler.value.drain() } }
         await waitForConnections(until: .now() + TimeAmount(clamping: grace))

@@ -10,6 +10,8 @@ public struct ServerConfiguration: Sendable {
     public var limits: ServerLimits
     /// How often the certificate files are looked at for a change; nil never does. 30 s.
     public var certificateReloadInterval: Duration?
+    /// Limits against overload, whose interceptors are given to the server as well; here so that its event loops are watched.
+    public var overload: OverloadControl?
     /// Where the server's counters go (``LimitReached`` and others); what the process has set up where it is nil.
     public var metrics: (any MetricsFactory)?
 

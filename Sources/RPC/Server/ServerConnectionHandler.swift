@@ -34,6 +34,7 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     package typealias OutboundOut = ByteBuffer
 
     let shared: ServerConnectionContext
+    private let load: LoopLoad?
     // What every call touches is not checked for overlapping access at run time: it is reached from one event loop, no
     // method hands it on while it is being changed, and the checks took a tenth of a call.
     @exclusivity(unchecked) var machine: ServerConnectionStateMachine
@@ -62,8 +63,9 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
     /// Counted here and added to the shared counters once per batch of reads.
     @exclusivity(unchecked) var callsInBatch = 0
 
-    package init(shared: ServerConnectionContext, now: NIODeadline) {
+    package init(shared: ServerConnectionContext, now: NIODeadline, load: LoopLoad? = nil) {
         self.shared = shared
+        self.load = load
         let limits = shared.limits
         machine = ServerConnectionStateMachine(maxStreams: limits.maxStreamsPerConnection)
         timers = ConnectionTimers(
@@ -139,7 +141,8 @@ package final class ServerConnectionHandler: ChannelDuplexHandler {
             address: address?.endpointDescription ?? "unknown",
             host: address?.ipAddress,
             identity: certificate.map { Peer.Identity($0) },
-            applicationProtocol: applicationProtocol
+            applicationProtocol: applicationProtocol,
+            load: load
         )
         machine.handshakeCompleted(applicationProtocol: applicationProtocol)
         timers.handshakeCompleted(now: now)

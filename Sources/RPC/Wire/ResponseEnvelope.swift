@@ -109,12 +109,14 @@ extension ByteBuffer {
         maxFrameBytes: Int
     ) {
         var status = error.status
+        var encoded: [UInt8]? = try? status.serializedBytes()
         // A status that does not fit is cut down rather than lost.
-        if (try? status.serializedData().count) ?? .max > min(maxFrameBytes, 64 << 10) {
+        if encoded?.count ?? .max > min(maxFrameBytes, 64 << 10) {
             status.details = []
             status.message = String(status.message.prefix(1024))
+            encoded = try? status.serializedBytes()
         }
-        guard let body: [UInt8] = try? status.serializedBytes() else { return }
+        guard let body = encoded else { return }
         let start = writerIndex
         writeFrameHeader(FrameHeader(length: 0, streamID: streamID, type: .response))
         writeInteger(UInt8(1 << 3 | 2))

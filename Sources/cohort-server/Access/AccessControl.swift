@@ -2,6 +2,7 @@ import CohortServices
 import Foundation
 import Logging
 import RPC
+import ServiceSettings
 import Synchronization
 
 /// The authenticator with its files: reads policy and keys at the start, and again whenever they change.

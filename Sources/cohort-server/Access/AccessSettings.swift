@@ -1,6 +1,7 @@
 import CohortAPI
 import CohortServices
 import RPC
+import ServiceSettings
 
 /// What the server is told about who may do what.
 struct AccessSettings: Sendable {
@@ -44,7 +45,7 @@ struct AccessSettings: Sendable {
         }
         maximumTokens = try reader.whole("limits.auth.tokens")
         failures = GCRA.Limit(
-            perSecond: Double(try reader.whole("limits.auth.failures")) / 60,
+            perSecond: Double(try reader.whole("limits.auth.failures.minute")) / 60,
             burst: try reader.whole("limits.auth.failures.burst")
         )
         maximumAddresses = try reader.whole("limits.auth.addresses")

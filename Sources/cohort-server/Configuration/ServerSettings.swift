@@ -2,6 +2,7 @@ import CohortCore
 import Foundation
 import Logging
 import RPC
+import ServiceSettings
 
 /// Everything the server is told, checked.
 struct ServerSettings: Sendable {
@@ -20,6 +21,8 @@ struct ServerSettings: Sendable {
     let access: AccessSettings
     let engine: EngineConfiguration
     let auditKeys: AuditKeySource
+    let breaker: CircuitBreaker.Policy
+    let overload: OverloadConfiguration
 
     /// - Throws: ``SettingsError`` naming the setting and what would be right.
     init(_ reader: SettingsReader) throws {
@@ -39,6 +42,8 @@ struct ServerSettings: Sendable {
         self.threads = threads > 0 ? threads : Processors.available
         limits = try Self.limits(reader)
         engine = try Self.engine(reader)
+        breaker = try reader.breaker()
+        overload = try reader.overload()
         if isDevelopment {
             guard Self.isLoopback(listen.host) else {
                 throw SettingsError(
@@ -79,7 +84,7 @@ struct ServerSettings: Sendable {
     /// - Parameter directory: in development, where the data is.
     private static func auditKeys(_ reader: SettingsReader, _ directory: String?) throws -> AuditKeySource {
         let path = try reader.text("audit.key.file")
-        if let text = reader.auditKey {
+        if let text = reader.secret("COHORT_AUDIT_KEY") {
             guard path == nil else {
                 throw SettingsError("COHORT_AUDIT_KEY and --audit-key-file say the same; give one of them")
             }

@@ -1,19 +1,12 @@
+import ServiceSettings
 import Telemetry
 
 /// What metrics, traces and the log are told.
 struct TelemetrySettings: Sendable {
-    struct File: Sendable, Equatable {
-        var path: String
-        /// Size beyond which another file is begun.
-        var bytes: Int
-        /// Files kept beside the current one.
-        var count: Int
-    }
-
     /// Whether calls are measured, traced and logged.
     let watchesCalls: Bool
     /// nil for stderr.
-    let file: File?
+    let file: LogFile.Settings?
     let access: AccessLogPolicy
     /// Part of the traces begun here that is sampled.
     let tracingRatio: Double
@@ -25,7 +18,7 @@ struct TelemetrySettings: Sendable {
         watchesCalls = try reader.word("telemetry.calls") != "off"
         let bytes = try reader.whole("log.file.bytes")
         let count = try reader.whole("log.file.count")
-        file = try reader.text("log.file.path").map { File(path: $0, bytes: bytes, count: count) }
+        file = try reader.text("log.file.path").map { LogFile.Settings(path: $0, bytes: bytes, count: count) }
         let slow = try reader.seconds("log.access.slow.seconds")
         access = AccessLogPolicy(
             slow: slow.components.seconds * 1_000_000_000 + slow.components.attoseconds / 1_000_000_000,

@@ -61,6 +61,11 @@ struct StatusCommand: AsyncParsableCommand {
         table.add(["to scrub", scrub(status.scrub)])
         table.add(["to approve", approvals(status.approvals)])
         table.add(["audit", audit(status.audit)])
+        for breaker in status.breakers { table.add([breaker.label, self.breaker(breaker)]) }
+        if status.hasOverload {
+            for queue in status.overload.queues { table.add(["\(queue.methodClass) calls", self.queue(queue)]) }
+            table.add(["overload", overload(status.overload)])
+        }
         for build in status.builds {
             let what = build.preview ? "preview of \(build.cohortID)" : "\(build.cohortID) version \(build.version)"
             table.add(["build", "\(what): \(BuildWatch.note(build))"])
@@ -96,6 +101,29 @@ struct StatusCommand: AsyncParsableCommand {
         return parts.isEmpty ? "not walked yet" : parts.joined(separator: "; ")
     }
 
+    private static func breaker(_ breaker: BreakerStatus) -> String {
+        let state =
+            switch breaker.state {
+            case .open:
+                breaker.hasRetryAfter ? "open, tried again in \(breaker.retryAfter.text)" : "open, about to be tried"
+            case .halfOpen: "half open"
+            default: "closed"
+            }
+        return
+            "\(state); \(breaker.failureRatePercent) % failed; opened \(breaker.opened) times, \(breaker.rejected) refused"
+    }
+
+    private static func queue(_ queue: CallQueueStatus) -> String {
+        "\(queue.inFlight) of \(queue.limit) run, \(queue.waiting) of \(queue.capacity) wait"
+    }
+
+    private static func overload(_ overload: OverloadStatus) -> String {
+        let reasons = overload.rejected.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
+        let refused = reasons.isEmpty ? "nothing" : reasons.joined(separator: ", ")
+        let level = overload.sheddingLevel > 0 ? "; shedding at \(overload.sheddingLevel) of 3" : ""
+        return (overload.dryRun ? "would have refused " : "refused ") + refused + level
+    }
+
     private static func approvals(_ approvals: ApprovalStatus) -> String {
         let oldest = approvals.pending == 0 ? "" : ", the first of \(approvals.oldestAt.text)"
         let erasing = approvals.erasuresRunning == 0 ? "" : "; \(approvals.erasuresRunning) erasures of members run"
@@ -115,4 +143,9 @@ struct StatusCommand: AsyncParsableCommand {
     private static func scrub(_ scrub: ScrubStatus) -> String {
         scrub.pending == 0 ? "0 erasures" : "\(scrub.pending) erasures, the first of \(scrub.oldestAt.text)"
     }
+}
+
+extension BreakerStatus {
+    /// What it stands before, for people.
+    fileprivate var label: String { name.replacing("_", with: " ") }
 }

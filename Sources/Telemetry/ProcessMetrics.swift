@@ -1,10 +1,10 @@
+package import CoreMetrics
 import Foundation
 import Metrics
 import Synchronization
-import Telemetry
 
 /// The figures of the process and of the telemetry itself, brought up to date whenever metrics are read.
-final class ProcessMetrics: Sendable {
+package final class ProcessMetrics: Sendable {
     private struct Counted {
         var user = 0.0
         var system = 0.0
@@ -33,8 +33,10 @@ final class ProcessMetrics: Sendable {
     private let suppressed: Counter
     private let lost: Counter
 
-    init(
+    /// - Parameter prefix: Comes before every name, where the figures of two processes are read together.
+    package init(
         telemetry: TelemetrySystem,
+        prefix: String = "",
         factory: any MetricsFactory = MetricsSystem.factory,
         linesSuppressed: @escaping @Sendable () -> UInt64 = { 0 },
         linesLost: @escaping @Sendable () -> UInt64 = { 0 }
@@ -42,17 +44,17 @@ final class ProcessMetrics: Sendable {
         self.telemetry = telemetry
         self.linesSuppressed = linesSuppressed
         self.linesLost = linesLost
-        func counter(_ name: String) -> Counter { Counter(label: name, dimensions: [], factory: factory) }
-        func gauge(_ name: String) -> Gauge { Gauge(label: name, dimensions: [], factory: factory) }
+        func counter(_ name: String) -> Counter { Counter(label: prefix + name, dimensions: [], factory: factory) }
+        func gauge(_ name: String) -> Gauge { Gauge(label: prefix + name, dimensions: [], factory: factory) }
         func time(_ mode: String) -> FloatingPointCounter {
-            FloatingPointCounter(label: "process.cpu.time", dimensions: [("cpu.mode", mode)], factory: factory)
+            FloatingPointCounter(label: prefix + "process.cpu.time", dimensions: [("cpu.mode", mode)], factory: factory)
         }
         userTime = time("user")
         systemTime = time("system")
         memory = gauge("process.memory.usage")
         uptime = gauge("process.uptime")
-        descriptors = gauge("process.unix.file_descriptor.count")
-        threads = gauge("process.thread.count")
+        descriptors = gauge("process.file_descriptors")
+        threads = gauge("process.threads")
         series = gauge("telemetry.metrics.series")
         overflowed = counter("telemetry.metrics.series_overflowed")
         spansWaiting = gauge("telemetry.spans.waiting")
@@ -61,7 +63,7 @@ final class ProcessMetrics: Sendable {
         lost = counter("telemetry.log.lines_lost")
     }
 
-    func update() {
+    package func update() {
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
         let size = telemetry.metrics.size
@@ -99,4 +101,14 @@ final class ProcessMetrics: Sendable {
 
 extension timeval {
     fileprivate var seconds: Double { Double(tv_sec) + Double(tv_usec) / 1e6 }
+}
+
+/// Resident memory of this process in bytes, 0 where the system does not tell.
+@Sendable
+package func residentBytes() -> UInt64 {
+    // The second number of statm is the resident size in pages.
+    guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8),
+        let pages = UInt64(text.split(separator: " ").dropFirst().first ?? "")
+    else { return 0 }
+    return pages * UInt64(sysconf(Int32(_SC_PAGESIZE)))
 }

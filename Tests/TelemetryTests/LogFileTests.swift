@@ -1,10 +1,8 @@
-import Dispatch
 import Foundation
 import Logging
-import Telemetry
 import Testing
 
-@testable import cohort_server
+@testable import Telemetry
 
 @Suite("Log file")
 struct LogFileTests {
@@ -17,7 +15,7 @@ struct LogFileTests {
         try? String(contentsOfFile: path + suffix, encoding: .utf8)
     }
     private func file(bytes: Int, count: Int = 2) throws -> LogFile {
-        try LogFile(TelemetrySettings.File(path: path, bytes: bytes, count: count))
+        try LogFile(LogFile.Settings(path: path, bytes: bytes, count: count))
     }
 
     @Test("A file that is full makes room, and the oldest goes")
@@ -52,9 +50,8 @@ struct LogFileTests {
         file.write("before\n")
         try FileManager.default.moveItem(atPath: path, toPath: path + ".old")
         file.write("still\n")
-        LogFileReopen(file: file).reload(all: false)
         #expect(content() == nil)
-        LogFileReopen(file: file).reload(all: true)
+        file.reopen()
         file.write("after\n")
         #expect(content(".old") == "before\nstill\n" && content() == "after\n")
     }
@@ -63,7 +60,7 @@ struct LogFileTests {
     func threads() throws {
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let file = try file(bytes: 4_000, count: 1_000)
-        DispatchQueue.concurrentPerform(iterations: 4) { thread in
+        onThreads(4) { thread in
             for number in 0..<500 { file.write("\(thread) \(number)\n") }
         }
         var lines: [Substring] = []
@@ -75,17 +72,17 @@ struct LogFileTests {
         #expect(Set(lines).count == 2_000 && lines.count == 2_000)
     }
 
-    @Test("Lines that cannot be written are counted; a file that cannot be opened is refused with its setting")
+    @Test("Lines that cannot be written are counted; a file that cannot be opened is refused")
     func failures() throws {
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        let full = try LogFile(TelemetrySettings.File(path: "/dev/full", bytes: 1_000_000, count: 1))
+        let full = try LogFile(LogFile.Settings(path: "/dev/full", bytes: 1_000_000, count: 1))
         full.write("a\n")
         full.write("b\n")
         #expect(full.linesLost == 2)
-        let error = #expect(throws: SettingsError.self) {
-            try LogFile(TelemetrySettings.File(path: directory + "/none/server.log", bytes: 1_000, count: 1))
+        let error = #expect(throws: LogFile.Unusable.self) {
+            try LogFile(LogFile.Settings(path: directory + "/none/server.log", bytes: 1_000, count: 1))
         }
-        #expect(error?.description.contains("--log-file-path") == true)
+        #expect(error?.reason == "No such file or directory")
     }
 
     @Test("Times are of RFC 3339, to the millisecond")
@@ -120,22 +117,5 @@ struct LogFileTests {
         #expect(object["message"] as? String == "a \"word\"\u{1}" && object["level"] as? String == "debug")
         #expect(object["field.level"] as? String == "odd" && object["trace_id"] as? String == "0af7")
         #expect(object["list"] as? [String] == ["x", "y"])
-    }
-}
-
-@Suite("Metric catalogue")
-struct MetricCatalogueTests {
-    @Test("Every metric of the server is in the operator's manual with its unit, and nothing else is")
-    func manual() throws {
-        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appending(path: "../../docs/operations/metrics.md").standardized.path
-        let rows = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").compactMap { line in
-            line.firstMatch(of: #/^\| `([a-z_.]+)` \| (?:total|level|histogram) \| ([^ ]+) \|/#).map {
-                "\($0.1) \($0.2)"
-            }
-        }
-        #expect(rows.count > 50)
-        #expect(Set(rows) == Set(MetricCatalogue.all.map { "\($0.name) \($0.unit)" }))
-        #expect(rows.count == MetricCatalogue.all.count)
     }
 }

@@ -2,7 +2,7 @@ import Foundation
 import Synchronization
 import Testing
 
-@testable import cohort_server
+@testable import Telemetry
 
 @Suite("Log output")
 struct LogOutputTests {

@@ -3,34 +3,46 @@ import Synchronization
 
 /// The file that the log is written to. One that has become too large is renamed to `FILE.1`, that to `FILE.2` and so on, and the
 /// oldest is removed. Whole lines, in order, from any number of threads; a line is never split between two files.
-final class LogFile: Sendable {
+package final class LogFile: Sendable {
+    /// Where, and how much.
+    package struct Settings: Sendable, Equatable {
+        package var path: String
+        /// Size beyond which another file is begun.
+        package var bytes: Int
+        /// Files kept beside the current one.
+        package var count: Int
+
+        package init(path: String, bytes: Int, count: Int) {
+            self.path = path
+            self.bytes = bytes
+            self.count = count
+        }
+    }
+
+    /// It cannot be written, and why.
+    package struct Unusable: Error { package var reason: String }
+
     private struct State {
         var descriptor: Int32 = -1
         var size = 0
     }
 
-    private let settings: TelemetrySettings.File
+    private let settings: Settings
     private let state = Mutex(State())
     private let lost = Atomic<UInt64>(0)
 
-    /// - Throws: ``SettingsError`` where it cannot be opened.
-    init(_ settings: TelemetrySettings.File) throws {
+    package init(_ settings: Settings) throws(Unusable) {
         self.settings = settings
-        try state.withLock { state in
-            guard open(&state) else {
-                throw SettingsError(
-                    "--log-file-path: cannot write '\(settings.path)': \(String(cString: strerror(errno)))"
-                )
-            }
-        }
+        let failure = state.withLock { open(&$0) ? 0 : errno }
+        guard failure == 0 else { throw Unusable(reason: String(cString: strerror(failure))) }
     }
 
     deinit { state.withLock { if $0.descriptor >= 0 { close($0.descriptor) } } }
 
     /// Lines that could not be written.
-    var linesLost: UInt64 { lost.load(ordering: .relaxed) }
+    package var linesLost: UInt64 { lost.load(ordering: .relaxed) }
 
-    func write(_ line: String) {
+    package func write(_ line: String) {
         var line = line
         line.withUTF8 { bytes in
             let isWritten = state.withLock { state in
@@ -43,7 +55,7 @@ final class LogFile: Sendable {
     }
 
     /// Opens the file anew, for those who have renamed it.
-    func reopen() {
+    package func reopen() {
         state.withLock { state in
             let before = state
             // The old one stays where there can be no other.
@@ -76,11 +88,4 @@ final class LogFile: Sendable {
         let before = state
         if open(&state) { close(before.descriptor) } else { state = State(descriptor: before.descriptor) }
     }
-}
-
-/// Opens the log's file anew at SIGHUP.
-struct LogFileReopen: FileReader {
-    let file: LogFile
-
-    func reload(all: Bool) { if all { file.reopen() } }
 }

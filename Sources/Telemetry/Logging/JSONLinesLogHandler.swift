@@ -1,24 +1,24 @@
 import Foundation
-import Logging
+package import Logging
 import Synchronization
-import Telemetry
 import Tracing
 
 /// Writes one JSON object a line: `timestamp level message logger` and the metadata as members of its own.
-struct JSONLinesLogHandler: LogHandler {
+package struct JSONLinesLogHandler: LogHandler {
     /// That of all loggers of this name, which may change, unless this one was given one of its own.
-    var logLevel: Logger.Level {
+    package var logLevel: Logger.Level {
         get { ownLevel ?? levels.level }
         set { ownLevel = newValue }
     }
-    var metadata: Logger.Metadata = [:]
-    var metadataProvider: Logger.MetadataProvider?
+    package var metadata: Logger.Metadata = [:]
+    package var metadataProvider: Logger.MetadataProvider?
     private let label: String
     private let levels: LogLevels.Cell
     private var ownLevel: Logger.Level?
     private let output: LogOutput
 
-    init(label: String, levels: LogLevels, output: LogOutput, metadataProvider: Logger.MetadataProvider? = nil) {
+    package init(label: String, levels: LogLevels, output: LogOutput, metadataProvider: Logger.MetadataProvider? = nil)
+    {
         self.label = label
         self.levels = levels.cell(of: label)
         self.output = output
@@ -26,17 +26,17 @@ struct JSONLinesLogHandler: LogHandler {
     }
 
     /// `trace_id` and `span_id` of the call whose work this is, where it is traced.
-    static let traceFields = Logger.MetadataProvider {
+    package static let traceFields = Logger.MetadataProvider {
         guard let trace = ServiceContext.current?.trace else { return [:] }
         return ["trace_id": "\(trace.traceID)", "span_id": "\(trace.spanID)"]
     }
 
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }
     }
 
-    func log(event: LogEvent) {
+    package func log(event: LogEvent) {
         var line = ""
         line.reserveCapacity(512)
         line += "{\"timestamp\":\""
@@ -144,8 +144,8 @@ struct JSONLinesLogHandler: LogHandler {
 }
 
 /// Where log lines go; whole lines, in order.
-final class LogOutput: Sendable {
-    static let standardError = LogOutput { line in
+package final class LogOutput: Sendable {
+    package static let standardError = LogOutput { line in
         // One write for a line, so that lines of several processes do not mix. There is nowhere to report its failure.
         try? FileHandle.standardError.write(contentsOf: Data(line.utf8))
     }
@@ -154,11 +154,11 @@ final class LogOutput: Sendable {
     /// Beside the closure: one kept in a generic container is wrapped once more by each access, for ever.
     private let lock = Mutex(())
 
-    init(_ sink: @escaping @Sendable (String) -> Void) {
+    package init(_ sink: @escaping @Sendable (String) -> Void) {
         self.sink = sink
     }
 
-    func write(_ line: String) {
+    package func write(_ line: String) {
         lock.withLock { _ in sink(line) }
     }
 }

@@ -1,0 +1,186 @@
+import CohortAPI
+import Foundation
+import FoundationNetworking
+import NIOCore
+import NIOPosix
+import RPC
+import SwiftProtobuf
+import Testing
+
+/// A real `cohort-sidecar` on a free port of loopback.
+private final class TestSidecar: Sendable {
+    let program: RunningProgram
+    let address: String
+
+    init(server: Endpoint, ca: String, _ arguments: [String] = []) async throws {
+        program = try RunningProgram(
+            Programs.sidecar,
+            ["--endpoint", "\(server)", "--ca", ca, "--listen", "127.0.0.1:0", "--poll-seconds", "0.1"] + arguments
+        )
+        address = "\(try await TestServer.address(program))"
+    }
+
+    deinit { program.signal(SIGKILL) }
+
+    func get(_ path: String, accept: String? = nil) async throws -> (status: Int, type: String, body: String) {
+        guard let url = URL(string: "http://\(address)\(path)") else { throw HarnessError("no URL: \(path)") }
+        var request = URLRequest(url: url, timeoutInterval: 20)
+        if let accept { request.setValue(accept, forHTTPHeaderField: "Accept") }
+        let (data, response) = try await URLSession.shared.data(for: request)
+        guard let response = response as? HTTPURLResponse else { throw HarnessError("no HTTP: \(response)") }
+        let type = response.value(forHTTPHeaderField: "Content-Type") ?? ""
+        return (response.statusCode, type, String(decoding: data, as: UTF8.self))
+    }
+}
+
+@Suite("Sidecar")
+struct SidecarTests {
+    private static let openMetrics = "application/openmetrics-text; version=1.0.0"
+
+    /// A server with 20 checks that found their cohort and 3 that did not.
+    private func checkedServer(_ directory: TemporaryDirectory) async throws -> TestServer {
+        let server = try await TestServer(dataDirectory: directory.file("data"), arguments: ["--tracing-ratio", "1"])
+        try await server.cohortctl("cohorts", "create", "BIG", "--rule", "customer.daily_spend > 10.0")
+        try await server.withClient { client in
+            let membership = CohortClient(client).membership
+            for number in 0..<23 {
+                _ = try? await membership.checkMembership(
+                    .with {
+                        $0.customerID = "c1"; $0.cohortID = number < 20 ? "BIG" : "NOPE"
+                    }
+                )
+            }
+        }
+        return server
+    }
+
+    @Test("Both formats are clean to promtool, and have the server's metrics beside the sidecar's own")
+    func pages() async throws {
+        let directory = try TemporaryDirectory()
+        let server = try await checkedServer(directory)
+        let sidecar = try await TestSidecar(server: server.endpoint, ca: server.tlsFile("ca.pem"))
+        let text = try await sidecar.get("/metrics")
+        #expect(text.status == 200 && text.type.hasPrefix("text/plain; version=0.0.4"))
+        let file = try directory.write("page", text.body)
+        let promtool = try RunningProgram(
+            URL(fileURLWithPath: "/bin/sh"),
+            ["-c", "promtool check metrics < \(file)"]
+        )
+        #expect(try await promtool.wait() == 0, "\(promtool.output)\(promtool.errors)")
+        #expect(promtool.errors.isEmpty && promtool.output.isEmpty, "\(promtool.output)\(promtool.errors)")
+        let page = try await sidecar.get("/metrics", accept: Self.openMetrics)
+        #expect(page.type.hasPrefix("application/openmetrics-text"))
+        #expect(page.body.hasSuffix("# EOF\n"))
+        #expect(page.body.contains("# UNIT rpc_server_call_duration_seconds seconds\n"))
+        #expect(
+            page.body.contains(
+                #/rpc_server_call_duration_seconds_bucket\{[^}]*CheckMembership[^}]*\} \d+ # \{trace_id="[0-9a-f]{32}"/#
+            )
+        )
+        #expect(page.body.contains("sidecar_server_up 1\n") && page.body.contains("service_name=\"cohort-server\""))
+        #expect(try await sidecar.get("/nothing").status == 404)
+        sidecar.program.signal(SIGTERM)
+        #expect(try await sidecar.program.wait() == 0)
+    }
+
+    @Test("A real Prometheus counts exactly what the client has sent")
+    func prometheus() async throws {
+        let directory = try TemporaryDirectory()
+        let server = try await checkedServer(directory)
+        let sidecar = try await TestSidecar(server: server.endpoint, ca: server.tlsFile("ca.pem"))
+        try directory.write(
+            "prometheus.yml",
+            """
+            global: {scrape_interval: 1s}
+            scrape_configs:
+              - job_name: cohort
+                static_configs: [{targets: ["\(sidecar.address)"]}]
+            """
+        )
+        // A port that was free a moment ago: Prometheus does not tell which one it was given.
+        let free = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton).bind(
+            host: "127.0.0.1",
+            port: 0
+        ).get()
+        let port = free.localAddress?.port ?? 0
+        try await free.close()
+        let prometheus = try RunningProgram(
+            URL(fileURLWithPath: "/usr/bin/prometheus"),
+            [
+                "--config.file", directory.file("prometheus.yml"), "--storage.tsdb.path", directory.file("tsdb"),
+                "--web.listen-address", "127.0.0.1:\(port)",
+            ]
+        )
+        defer { prometheus.signal(SIGKILL) }
+        func query(_ text: String) async throws -> String {
+            var parts = URLComponents(string: "http://127.0.0.1:\(port)/api/v1/query")
+            parts?.queryItems = [URLQueryItem(name: "query", value: text)]
+            guard let url = parts?.url, let (data, _) = try? await URLSession.shared.data(from: url) else { return "" }
+            return String(decoding: data, as: UTF8.self)
+        }
+        let calls = { (code: String) in
+            "sum(rpc_server_call_duration_seconds_count{rpc_method=\"cohort.v1.MembershipService/CheckMembership\","
+                + "rpc_response_status_code=\"\(code)\"})"
+        }
+        try await eventually("no scrape: \(prometheus.errors)") { try await query(calls("OK")).contains(",\"20\"]") }
+        #expect(try await query(calls("NOT_FOUND")).contains(",\"3\"]"))
+        #expect(try await query("up{job=\"cohort\"}").contains(",\"1\"]"))
+    }
+
+    @Test("Probes follow the server: not yet there, serving, stalled, gone and back")
+    func probes() async throws {
+        let directory = try TemporaryDirectory()
+        let data = directory.file("data")
+        // Makes the certificates, and a port to come back to.
+        let first = try await TestServer(dataDirectory: data)
+        let endpoint = first.endpoint
+        #expect(try await first.stop() == 0)
+        let sidecar = try await TestSidecar(
+            server: endpoint,
+            ca: first.tlsFile("ca.pem"),
+            ["--timeout-seconds", "0.5", "--probes-stale-seconds", "1", "--probes-stall-seconds", "3"]
+        )
+        func probe(_ name: String) async throws -> (status: Int, body: String) {
+            let answer = try await sidecar.get("/" + name)
+            #expect(answer.type == "application/json")
+            return (answer.status, answer.body)
+        }
+        #expect(try await probe("startupz").status == 503)
+        #expect(try await probe("readyz").body.contains("has not answered since the sidecar started"))
+        #expect(try await sidecar.get("/metrics").body.contains("sidecar_server_up 0\n"))
+        let server = try await TestServer(dataDirectory: data, listen: endpoint)
+        for name in ["startupz", "readyz", "livez"] {
+            try await eventually("\(name) stays bad") { try await probe(name).status == 200 }
+        }
+        #expect(try await probe("readyz").body == #"{"ok":true,"reasons":[]}"#)
+        server.program.signal(SIGSTOP)
+        try await eventually("ready though stalled") { try await probe("readyz").status == 503 }
+        try await eventually("alive though stalled") { try await probe("livez").status == 503 }
+        #expect(try await probe("startupz").status == 200)
+        #expect(try await sidecar.get("/metrics").status == 200)
+        server.program.signal(SIGCONT)
+        try await eventually("not back") { try await probe("livez").status == 200 }
+        try await eventually("not ready again") { try await probe("readyz").status == 200 }
+        try await server.kill()
+        try await eventually("ready though gone") { try await probe("readyz").status == 503 }
+        let again = try await TestServer(dataDirectory: data, listen: endpoint)
+        try await eventually("not ready after a restart") { try await probe("readyz").status == 200 }
+        #expect(try await again.stop() == 0)
+    }
+
+    @Test(
+        "What the sidecar cannot use is named, with exit status 2",
+        arguments: [
+            (["--endpoint", "nowhere"], "--endpoint takes HOST:PORT"), (["--listen", "x"], "--listen takes HOST:PORT"),
+            (["--cert", "a.pem"], "--cert needs --key"), (["--ca", "/none.pem"], "--ca:"),
+            (["--bogus"], "no flag --bogus"),
+            (["--poll-seconds", "0"], "--poll-seconds takes 0.1 to 60.0 seconds"),
+            (["--token-file", "/none"], "--token-file:"),
+        ]
+    )
+    func badSettings(arguments: [String], problem: String) async throws {
+        let program = try RunningProgram(Programs.sidecar, arguments)
+        #expect(try await program.wait() == 2)
+        #expect(program.errors.contains(problem), "\(program.errors)")
+    }
+}

@@ -1,0 +1,121 @@
+import Foundation
+import Hummingbird
+import Logging
+import Metrics
+import NIOCore
+import RPC
+import Telemetry
+
+/// The sidecar's HTTP side: `/metrics`, `/livez`, `/readyz`, `/startupz`. Everything is GET, and no body is read.
+struct HTTPServer {
+    private let settings: SidecarSettings
+    private let link: ServerLink
+    private let own: MetricsRegistry
+    private let refresh: @Sendable () -> Void
+    private let logger: Logger
+
+    /// - Parameters:
+    ///   - own: The sidecar's own metrics, served beside the server's.
+    ///   - refresh: Brings those up to date.
+    init(
+        _ settings: SidecarSettings,
+        link: ServerLink,
+        own: MetricsRegistry,
+        refresh: @escaping @Sendable () -> Void,
+        logger: Logger
+    ) {
+        self.settings = settings
+        self.link = link
+        self.own = own
+        self.refresh = refresh
+        self.logger = logger
+    }
+
+    /// The service; it says where it listens once it does.
+    var application: some ApplicationProtocol {
+        let router = Hummingbird.Router()
+        router.add(middleware: CountingMiddleware())
+        router.get("metrics") { request, _ in await metrics(request) }
+        for (path, probe) in probes {
+            router.get(RouterPath(path)) { _, _ in Self.answer(probe(link.known, .now)) }
+        }
+        return Application(
+            router: router,
+            server: .http1(
+                configuration: .init(
+                    idleTimeout: .seconds(60),
+                    httpDecoderConfiguration: .init(
+                        maxHeaderFieldSize: 8 << 10,
+                        maxHeaderListSize: 16 << 10,
+                        maxHeaderFieldCount: 100
+                    )
+                )
+            ),
+            configuration: ApplicationConfiguration(
+                address: .hostname(settings.listen.host, port: settings.listen.port),
+                serverName: nil,
+                availableConnectionsDelegate: .maximum(settings.connections, logger: logger)
+            ),
+            onServerRunning: { [logger] channel in
+                let address = channel.localAddress.map { "\($0.ipAddress ?? ""):\($0.port ?? 0)" } ?? ""
+                logger.info("listening", metadata: ["address": "\(address)"])
+            },
+            logger: logger
+        )
+    }
+
+    private var probes: [(String, @Sendable (ServerView, ContinuousClock.Instant) -> ProbeAnswer)] {
+        let probes = settings.probes
+        return [
+            ("livez", { probes.live($0, at: $1) }), ("readyz", { probes.ready($0, at: $1) }),
+            ("startupz", { probes.started($0, at: $1) }),
+        ]
+    }
+
+    private func metrics(_ request: Request) async -> Response {
+        let format = PrometheusText.Format(accept: request.headers[.accept])
+        let servers = await link.metrics()
+        refresh()
+        // The server's first: it names the target.
+        let page = PrometheusText.render([servers, own.snapshot()].compactMap { $0 }, as: format)
+        return Response(
+            status: .ok,
+            headers: [.contentType: format.contentType, .cacheControl: "no-store"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: page))
+        )
+    }
+
+    private static func answer(_ probe: ProbeAnswer) -> Response {
+        let body = (try? JSONEncoder().encode(probe)) ?? Data()
+        return Response(
+            status: probe.ok ? .ok : .serviceUnavailable,
+            headers: [.contentType: "application/json", .cacheControl: "no-store"],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body))
+        )
+    }
+}
+
+/// Counts what was asked for, by path and status.
+private struct CountingMiddleware<Context: RequestContext>: RouterMiddleware {
+    @concurrent
+    func handle(
+        _ request: Request,
+        context: Context,
+        next: @concurrent (Request, Context) async throws -> Response
+    ) async throws -> Response {
+        do {
+            let response = try await next(request, context)
+            count(context, response.status.code)
+            return response
+        } catch {
+            // What no route takes; its path is the caller's invention and names no series.
+            count(context, (error as? any HTTPResponseError)?.status.code ?? 500)
+            throw error
+        }
+    }
+
+    private func count(_ context: Context, _ status: Int) {
+        let dimensions = [("path", context.endpointPath ?? "_OTHER"), ("status", "\(status)")]
+        Counter(label: "sidecar.http.requests", dimensions: dimensions).increment()
+    }
+}

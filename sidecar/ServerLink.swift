@@ -1,0 +1,116 @@
+import CohortAPI
+import Logging
+import Metrics
+import OTLP
+import RPC
+import ServiceLifecycle
+import Synchronization
+
+/// The sidecar's side of the server: asks it how it is at a steady pace, and for its metrics when somebody wants them.
+final class ServerLink: Service {
+    private let client: Client
+    private let api: CohortClient
+    private let settings: SidecarSettings
+    private let logger: Logger
+    private let view: Mutex<ServerView>
+    private let scrape = Scrape()
+    private let polls: [Bool: Counter]
+    private let scrapes: [Bool: Counter]
+    private let scrapeTime = Timer(label: "sidecar.scrape.duration")
+    private let up = Gauge(label: "sidecar.server.up")
+
+    init(_ settings: SidecarSettings, client: Client, logger: Logger) {
+        self.settings = settings
+        self.client = client
+        self.logger = logger
+        api = CohortClient(client)
+        view = Mutex(ServerView(since: .now))
+        func counters(_ name: String) -> [Bool: Counter] {
+            [
+                true: Counter(label: name, dimensions: [("outcome", "ok")]),
+                false: Counter(label: name, dimensions: [("outcome", "failed")]),
+            ]
+        }
+        polls = counters("sidecar.polls")
+        scrapes = counters("sidecar.scrapes")
+    }
+
+    var known: ServerView { view.withLock { $0 } }
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { [self] in
+            while !Task.isCancelled {
+                await poll()
+                try? await Task.sleep(for: settings.poll)
+            }
+        }
+        await client.shutdown()
+    }
+
+    private func poll() async {
+        var options = CallOptions.defaults
+        options.timeout = settings.timeout
+        do throws(RPCError) {
+            let status = try await api.operations.getStatus(.init(), options: options)
+            let health: Grpc_Health_V1_HealthCheckResponse = try await client.unary(
+                Self.check,
+                Grpc_Health_V1_HealthCheckRequest(),
+                options
+            )
+            let answer = ServerView.Answer(status: status, isServing: health.status == .serving)
+            let wasUp = view.withLock { view in
+                defer { view.answered(answer, at: .now) }
+                return view.isUp
+            }
+            if !wasUp { logger.info("the server answers", metadata: ["version": "\(status.version)"]) }
+            polls[true]?.increment()
+            up.record(1)
+        } catch {
+            guard !Task.isCancelled else { return }
+            let wasUp = view.withLock { view in
+                defer { view.failed("\(error.code): \(error.message)") }
+                return view.isUp || view.problem == nil
+            }
+            if wasUp { logger.warning("the server does not answer", metadata: ["error": "\(error.message)"]) }
+            polls[false]?.increment()
+            up.record(0)
+        }
+    }
+
+    private static let check = MethodDescriptor(service: "grpc.health.v1.Health", method: "Check", kind: .unary)
+
+    /// The server's metrics, not older than the settings allow: however many ask at once, it is asked once. Nil where it does not
+    /// answer.
+    func metrics() async -> OTLPMetricsData? {
+        await scrape.value(notOlderThan: settings.scrapeAge) { [self] in
+            let begin = ContinuousClock.now
+            var options = CallOptions.defaults
+            options.timeout = settings.timeout
+            let data = try? await api.operations.scrapeMetrics(.init(), options: options)
+            scrapes[data != nil]?.increment()
+            scrapeTime.recordNanoseconds(Int64(begin.duration(to: .now) / .nanoseconds(1)))
+            return data
+        }
+    }
+}
+
+/// One question at a time, whose answer serves all who ask meanwhile and a little later.
+private actor Scrape {
+    private var last: (data: OTLPMetricsData, at: ContinuousClock.Instant)?
+    private var running: Task<OTLPMetricsData?, Never>?
+
+    func value(
+        notOlderThan age: Duration,
+        _ ask: @escaping @Sendable () async -> OTLPMetricsData?
+    ) async -> OTLPMetricsData? {
+        if let last, last.at.duration(to: .now) < age { return last.data }
+        if let running { return await running.value }
+        // Not a child of who asks first: that one may give up while others wait.
+        let task = Task { await ask() }
+        running = task
+        let data = await task.value
+        running = nil
+        if let data { last = (data, .now) }
+        return data
+    }
+}
