@@ -1,5 +1,3 @@
-import Synchronization
-
 /// Who makes a call, as the authentication established it, and what it may do.
 ///
 /// One object serves all calls with the same certificate or token, so that attaching it to a call costs nothing.
@@ -21,7 +19,7 @@ public final class Principal: Sendable {
     /// What it may do.
     public let grants: Grants
     /// What it has used of its rates; found with its first call.
-    let rateBudget = AtomicLazyReference<RateBudget>()
+    let rateBudget = RateBudgetSlot()
 
     /// Makes a principal; for tests of interceptors and handlers.
     public init(name: String, source: Source, grants: Grants) {

@@ -23,6 +23,35 @@ final class RateBudget: Sendable {
     }
 }
 
+/// The budget of a principal once it is known: set once, read by every call.
+struct RateBudgetSlot: ~Copyable, Sendable {
+    // An address, 0 for none: AtomicLazyReference is not specialised, and looks its types up at each reading.
+    private let address = Atomic<UInt>(0)
+
+    deinit { Self.budget(address.load(ordering: .acquiring))?.release() }
+
+    @inline(__always)
+    func load() -> RateBudget? { Self.budget(address.load(ordering: .acquiring))?.takeUnretainedValue() }
+
+    /// The budget that stays: this one, or that of who came first.
+    func storeIfNil(_ budget: RateBudget) -> RateBudget {
+        let own = Unmanaged.passRetained(budget)
+        let (isStored, _) = address.compareExchange(
+            expected: 0,
+            desired: UInt(bitPattern: own.toOpaque()),
+            ordering: .acquiringAndReleasing
+        )
+        if isStored { return budget }
+        own.release()
+        return load() ?? budget
+    }
+
+    @inline(__always)
+    private static func budget(_ address: UInt) -> Unmanaged<RateBudget>? {
+        UnsafeRawPointer(bitPattern: address).map { .fromOpaque($0) }
+    }
+}
+
 /// The budgets of all principals. A `Principal` remembers its own: the look-up by name is made once for each of them, not for
 /// each call.
 final class RateLimiter: Sendable {
