@@ -71,10 +71,10 @@ package final class ProcessMetrics: Sendable {
         counted.withLock { counted in
             Self.count(usage.ru_utime.seconds, &counted.user, userTime)
             Self.count(usage.ru_stime.seconds, &counted.system, systemTime)
-            Self.count(size.overflowed, &counted.overflowed, overflowed)
-            Self.count(spans.dropped, &counted.dropped, spansDropped)
-            Self.count(linesSuppressed(), &counted.suppressed, suppressed)
-            Self.count(linesLost(), &counted.lost, lost)
+            overflowed.advance(to: size.overflowed, from: &counted.overflowed)
+            spansDropped.advance(to: spans.dropped, from: &counted.dropped)
+            suppressed.advance(to: linesSuppressed(), from: &counted.suppressed)
+            lost.advance(to: linesLost(), from: &counted.lost)
         }
         memory.record(residentBytes())
         uptime.record(begin.duration(to: .now) / .seconds(1))
@@ -90,11 +90,6 @@ package final class ProcessMetrics: Sendable {
 
     private static func count(_ total: Double, _ counted: inout Double, _ counter: FloatingPointCounter) {
         counter.increment(by: max(0, total - counted))
-        counted = max(counted, total)
-    }
-
-    private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {
-        counter.increment(by: Int64(clamping: total - min(counted, total)))
         counted = max(counted, total)
     }
 }

@@ -137,8 +137,7 @@ enum CohortServer {
             .init(
                 service: EngineService(engine: engine, logger: engineLogger),
                 failureTerminationBehavior: .gracefullyShutdownGroup
-            ),
-            .init(service: engineMetrics),
+            )
         ]
         var readers: [any FileReader] = [access]
         if case .file(let file) = settings.auditKeys {

@@ -1,10 +1,10 @@
 import CohortCore
 import Metrics
-import ServiceLifecycle
 import Synchronization
+import Telemetry
 
-/// The engine's figures as metrics, by the swift-metrics API: whichever backend is set up takes them.
-final class EngineMetrics: Service {
+/// The engine's figures as metrics, by the swift-metrics API, brought up to date whenever metrics are read.
+final class EngineMetrics: Sendable {
     private struct Counted {
         var customersChecked: UInt64 = 0
         var differences: UInt64 = 0
@@ -16,7 +16,6 @@ final class EngineMetrics: Service {
     }
 
     private let engine: Engine
-    private let interval: Duration
     private let now: @Sendable () -> Timestamp
     private let counted = Mutex(Counted())
 
@@ -56,11 +55,9 @@ final class EngineMetrics: Service {
     init(
         engine: Engine,
         factory: any MetricsFactory = MetricsSystem.factory,
-        interval: Duration = .seconds(5),
         now: @escaping @Sendable () -> Timestamp = { SystemClock.now() }
     ) {
         self.engine = engine
-        self.interval = interval
         self.now = now
         func counter(_ name: String) -> Counter { Counter(label: name, dimensions: [], factory: factory) }
         func gauge(_ name: String) -> Gauge { Gauge(label: name, dimensions: [], factory: factory) }
@@ -98,27 +95,18 @@ final class EngineMetrics: Service {
         storeBytes = gauge("cohort.store.bytes")
     }
 
-    func run() async throws {
-        await cancelWhenGracefulShutdown { [self] in
-            while !Task.isCancelled {
-                update()
-                try? await Task.sleep(for: interval)
-            }
-        }
-    }
-
     /// Hands on what has changed since the last time.
     func update() {
         let status = engine.status
         let upkeep = status.upkeep
         counted.withLock { counted in
-            Self.count(upkeep.drift.customersChecked, &counted.customersChecked, customersChecked)
-            Self.count(upkeep.drift.differences, &counted.differences, differences)
-            Self.count(upkeep.log.entriesDeleted, &counted.entriesDeleted, logEntriesDeleted)
-            Self.count(upkeep.intervalsDeleted, &counted.intervalsDeleted, historyIntervalsDeleted)
-            Self.count(upkeep.scrub.entriesRewritten, &counted.entriesRewritten, scrubEntriesRewritten)
-            Self.count(status.audit.lost, &counted.auditLost, auditLost)
-            Self.count(upkeep.audit.rowsDeleted, &counted.auditDeleted, auditDeleted)
+            customersChecked.advance(to: upkeep.drift.customersChecked, from: &counted.customersChecked)
+            differences.advance(to: upkeep.drift.differences, from: &counted.differences)
+            logEntriesDeleted.advance(to: upkeep.log.entriesDeleted, from: &counted.entriesDeleted)
+            historyIntervalsDeleted.advance(to: upkeep.intervalsDeleted, from: &counted.intervalsDeleted)
+            scrubEntriesRewritten.advance(to: upkeep.scrub.entriesRewritten, from: &counted.entriesRewritten)
+            auditLost.advance(to: status.audit.lost, from: &counted.auditLost)
+            auditDeleted.advance(to: upkeep.audit.rowsDeleted, from: &counted.auditDeleted)
         }
         logBytes.record(upkeep.log.bytes)
         logOldestSequence.record(upkeep.log.firstSequence)
@@ -145,12 +133,6 @@ final class EngineMetrics: Service {
         queueRowsLimit.record(status.queueCapacity)
         indexBytes.record(status.indexBytes)
         storeBytes.record(status.storeBytes)
-    }
-
-    private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {
-        // An increment of 0 makes a backend show the counter from the start.
-        counter.increment(by: Int64(clamping: total - min(counted, total)))
-        counted = max(counted, total)
     }
 
     /// In seconds; 0 for nothing.

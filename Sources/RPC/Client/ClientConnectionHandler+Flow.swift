@@ -193,12 +193,14 @@ extension ClientConnectionHandler {
 
     private func expireCalls(_ now: NIODeadline) {
         nextDeadline = nil
+        // All calls are looked at, so not more often than this: with many in flight each would have a scan of its own.
+        let soonest = now + .milliseconds(1)
         for (id, call) in calls.all {
             guard let deadline = call.deadline else { continue }
             if deadline <= now {
                 end(id, CallRunner.deadlineExceeded)
             } else {
-                nextDeadline = min(nextDeadline ?? deadline, deadline)
+                nextDeadline = max(soonest, min(nextDeadline ?? deadline, deadline))
             }
         }
         closeIfLeft()
