@@ -300,6 +300,11 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "CohortLoadTestTests",
+            dependencies: ["cohort-loadtest", .product(name: "Histogram", package: "hdrhistogram-swift")],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "CohortServerTests",
             dependencies: [
                 "CohortCore", "CohortServices", "OTLP", "RPC", "ServiceSettings", "Telemetry", "cohort-server",
