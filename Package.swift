@@ -230,13 +230,14 @@ let package = Package(
         .executableTarget(
             name: "cohort-loadtest",
             dependencies: [
-                "CohortAPI", "RPC",
+                "CohortAPI", "OTLP", "RPC",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                .product(name: "Yams", package: "Yams"),
             ],
             path: "loadtest",
             swiftSettings: settings

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CohortAPI
+import Foundation
 import NIOPosix
 import RPC
 
@@ -10,9 +11,46 @@ struct LoadTest: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cohort-loadtest",
         abstract: "Load a Cohort server and measure it.",
+        discussion: "Exit status: 0 done, 1 failed or an objective missed, 2 wrong usage.",
         version: CohortRelease.version,
-        subcommands: [Seed.self, Closed.self]
+        subcommands: [Seed.self, Run.self, Capacity.self, Closed.self]
     )
+
+    static func main() async {
+        // A server that goes away is an error of the write, not the end of the process.
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as LoadFailure {
+            end("error: \(error)", status: error.isUsage ? 2 : 1)
+        } catch let error as ScenarioError {
+            end("error: \(error)", status: 2)
+        } catch let error as FileProblem {
+            end("error: \(error)", status: 2)
+        } catch let error as RPCError {
+            end("error: \(error)", status: 1)
+        } catch {
+            let code = exitCode(for: error)
+            let text = fullMessage(for: error)
+            if code == .success {
+                print(text)
+                exit(withStatus: 0)
+            }
+            end(text, status: code == .validationFailure ? 2 : 1)
+        }
+    }
+
+    private static func end(_ text: String, status: Int32) -> Never {
+        if !text.isEmpty { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+        exit(withStatus: status)
+    }
+
+    private static func exit(withStatus status: Int32) -> Never { Foundation.exit(status) }
 }
 
 /// Where the server is.

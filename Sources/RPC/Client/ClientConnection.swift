@@ -175,6 +175,7 @@ package final class ClientConnection: Sendable {
         _ prefix: RequestPrefix,
         payload: ByteBuffer,
         deadline: NIODeadline? = nil,
+        metadata: Metadata = Metadata(),
         completion: @escaping @Sendable (UnaryOutcome) -> Void
     ) {
         handler.value.start(
@@ -182,7 +183,7 @@ package final class ClientConnection: Sendable {
                 prefix: prefix,
                 payload: payload,
                 deadline: deadline,
-                metadata: Metadata(),
+                metadata: metadata,
                 ticket: nil,
                 completion: completion
             )

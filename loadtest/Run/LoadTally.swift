@@ -1,0 +1,151 @@
+import Histogram
+import NIOCore
+import RPC
+
+/// Counts what a load does: latencies from when a call was due, codes, calls under way, and how late the generator was. A value
+/// with the time passed in.
+struct LoadTally {
+    struct Method {
+        var sent: UInt64 = 0
+        var errors: [String: UInt64] = [:]
+        var latency = LatencyRecord.makeHistogram()
+        /// Calls under way that count.
+        var waiting: UInt64 = 0
+    }
+
+    /// By the parts of the mix.
+    private(set) var methods: [Method]
+    private(set) var intervals: [LoadResult.Interval] = []
+    private(set) var lag = LatencyRecord.makeHistogram()
+    private var current: [Histogram<UInt64>]
+    private var interval = Counts()
+    private var intervalBegin: NIODeadline
+    private let begin: NIODeadline
+    /// Calls under way now, and what their number is over the time since the interval began, in calls times nanoseconds.
+    private(set) var inFlight = 0
+    private var inFlightArea = 0.0
+    private var inFlightSince: NIODeadline
+
+    private struct Counts {
+        var wanted: UInt64 = 0
+        var sent: UInt64 = 0
+        var answered: UInt64 = 0
+        var errors: UInt64 = 0
+    }
+
+    /// - Parameter begin: When the measurement begins; calls that were due before count nowhere.
+    init(methods count: Int, begin: NIODeadline) {
+        methods = Array(repeating: Method(), count: count)
+        current = Array(repeating: LatencyRecord.makeHistogram(), count: count)
+        self.begin = begin
+        intervalBegin = begin
+        inFlightSince = begin
+    }
+
+    /// When the interval ends that is being counted.
+    var intervalEnd: NIODeadline { intervalBegin + .seconds(1) }
+
+    mutating func sent(_ method: Int, due: NIODeadline, at now: NIODeadline) {
+        started(at: now)
+        guard due >= begin else { return }
+        methods[method].sent += 1
+        methods[method].waiting += 1
+        interval.wanted += 1
+        interval.sent += 1
+        lag.record(Self.nanoseconds(now - due))
+    }
+
+    /// A call was due and could not be sent.
+    mutating func notSent(_ method: Int, due: NIODeadline, _ reason: String) {
+        guard due >= begin else { return }
+        methods[method].sent += 1
+        methods[method].errors[reason, default: 0] += 1
+        interval.wanted += 1
+        interval.errors += 1
+    }
+
+    /// - Parameter code: Nil for an answer, else why there is none.
+    mutating func ended(_ method: Int, due: NIODeadline, at now: NIODeadline, code: String?) {
+        area(until: now)
+        inFlight -= 1
+        guard due >= begin else { return }
+        current[method].record(Self.nanoseconds(now - due))
+        methods[method].waiting -= 1
+        if let code {
+            methods[method].errors[code, default: 0] += 1
+            interval.errors += 1
+        } else {
+            interval.answered += 1
+        }
+    }
+
+    /// Ends the interval and begins the next.
+    mutating func endInterval(at end: NIODeadline) {
+        area(until: end)
+        let length = Double((end - intervalBegin).nanoseconds)
+        let all = takeLatencies()
+        intervals.append(
+            LoadResult.Interval(
+                at: Double((intervalBegin - begin).nanoseconds) / 1e9,
+                wanted: interval.wanted,
+                sent: interval.sent,
+                answered: interval.answered,
+                errors: interval.errors,
+                inFlight: length > 0 ? inFlightArea / length : 0,
+                latency: LatencyRecord(all, significantDigits: .two)
+            )
+        )
+        interval = Counts()
+        inFlightArea = 0
+        intervalBegin = end
+    }
+
+    /// Ends the count. What ended after the last interval counts in it.
+    ///
+    /// - Parameter waited: How long was waited for answers after the last call was due. Calls that have none yet took at least that
+    ///   long, and count with it: left out, they would make the percentiles better than they are.
+    mutating func finish(waited: TimeAmount) {
+        for index in methods.indices where methods[index].waiting > 0 {
+            let count = methods[index].waiting
+            methods[index].waiting = 0
+            methods[index].errors["UNANSWERED", default: 0] += count
+            interval.errors += count
+            current[index].record(Self.nanoseconds(waited), count: count)
+        }
+        let late = takeLatencies()
+        guard !intervals.isEmpty else { return }
+        let last = intervals.count - 1
+        intervals[last].answered += interval.answered
+        intervals[last].errors += interval.errors
+        intervals[last].latency.merge(LatencyRecord(late, significantDigits: .two))
+        interval = Counts()
+    }
+
+    /// Adds what was recorded since the last time to the methods' own.
+    ///
+    /// - Returns: Those of all methods.
+    private mutating func takeLatencies() -> Histogram<UInt64> {
+        var all = LatencyRecord.makeHistogram()
+        for index in current.indices where current[index].totalCount > 0 {
+            methods[index].latency.add(current[index])
+            all.add(current[index])
+            current[index].reset()
+        }
+        return all
+    }
+
+    private mutating func started(at now: NIODeadline) {
+        area(until: now)
+        inFlight += 1
+    }
+
+    private mutating func area(until now: NIODeadline) {
+        guard now > inFlightSince else { return }
+        inFlightArea += Double(inFlight) * Double((now - inFlightSince).nanoseconds)
+        inFlightSince = now
+    }
+
+    private static func nanoseconds(_ time: TimeAmount) -> UInt64 {
+        min(UInt64(max(0, time.nanoseconds)), LatencyRecord.longest)
+    }
+}
