@@ -302,7 +302,10 @@ let package = Package(
         ),
         .testTarget(
             name: "CohortLoadTestTests",
-            dependencies: ["cohort-loadtest", .product(name: "Histogram", package: "hdrhistogram-swift")],
+            dependencies: [
+                "RPC", "cohort-loadtest", .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
             swiftSettings: settings
         ),
         .testTarget(
@@ -314,10 +317,22 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .executableTarget(
+            name: "cohort-loadtest-peer",
+            dependencies: [
+                "CohortAPI", "RPC",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Tests/LoadTestPeer",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
                 "CohortAPI", "CohortPageChecks", "CohortServices", "OTLP", "RPC", "Telemetry", "cohort-server",
+                "cohort-loadtest",
+                "cohort-loadtest-peer",
                 "cohort-sidecar",
                 "cohortctl",
                 "protoc-gen-swift-ttrpc",

@@ -96,3 +96,20 @@ struct LatencyRecordTests {
         #expect("\(try #require(error))".contains(word))
     }
 }
+
+@Suite("Parts of latency records")
+struct LatencyPartTests {
+    @Test("What is left without the failed calls has the percentiles of the others")
+    func subtracting() {
+        var all = LatencyRecord.makeHistogram()
+        var failed = LatencyRecord.makeHistogram()
+        for number in 1...1_000 {
+            all.record(UInt64(number) * 1_000_000)
+            if number <= 900 { failed.record(UInt64(number) * 1_000_000) }
+        }
+        let left = LatencyRecord(all).subtracting(LatencyRecord(failed))
+        #expect(left.count == 100)
+        #expect(abs(left.p50 - 950) < 2 && abs(left.maximum - 1_000) < 1)
+        #expect(LatencyRecord(all).subtracting(LatencyRecord(all)) == LatencyRecord())
+    }
+}

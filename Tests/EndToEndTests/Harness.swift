@@ -12,6 +12,8 @@ enum Programs {
     static var server: URL { directory.appending(path: "cohort-server") }
     static var cohortctl: URL { directory.appending(path: "cohortctl") }
     static var sidecar: URL { directory.appending(path: "cohort-sidecar") }
+    static var loadtest: URL { directory.appending(path: "cohort-loadtest") }
+    static var loadtestPeer: URL { directory.appending(path: "cohort-loadtest-peer") }
     static var generator: URL { directory.appending(path: "protoc-gen-swift-ttrpc") }
 }
 

@@ -27,6 +27,11 @@ extension LoadTest {
         var tolerance = 2.0
         @Option(help: ArgumentHelp("Time of each step.", valueName: "time")) var step = "5s"
         @Option(help: ArgumentHelp("Time for which the answer has to hold.", valueName: "time")) var hold = "30s"
+        @Flag(
+            inversion: .prefixedNo,
+            help: "Step through loads around the answer, for the knee, the limit and the model."
+        )
+        var sweep = true
         @Option(help: "A rate that a fleet has to carry: tells how many instances.") var target: Double?
         @Option(help: ArgumentHelp("Write the answer as JSON, which 'plan' reads.", valueName: "file")) var json:
             String?
@@ -44,6 +49,7 @@ extension LoadTest {
             settings.highest = try LoadOptions.rate(highest, "--highest")
             settings.start = min(try LoadOptions.rate(start, "--start"), settings.highest)
             settings.tolerance = tolerance / 100
+            if !sweep { settings.sweep = [] }
             let target = try target.map { try LoadOptions.rate($0, "--target") }
             let scenario = try load.read(rate: settings.start, duration: step)
             let limits = try load.limits()

@@ -89,6 +89,25 @@ struct LatencyRecord: Sendable, Hashable {
         max = Swift.max(max, other.max)
     }
 
+    /// What is left without some of the calls that were recorded here.
+    ///
+    /// - Precondition: Both have the same precision, and all of `part` are among these.
+    func subtracting(_ part: LatencyRecord) -> LatencyRecord {
+        precondition(significantDigits == part.significantDigits, "records of different precision do not subtract")
+        let counts = Dictionary(uniqueKeysWithValues: part.buckets.map { ($0.value, $0.count) })
+        var rest = LatencyRecord(significantDigits: significantDigits)
+        for bucket in buckets {
+            let left = bucket.count - (counts[bucket.value] ?? 0)
+            guard left > 0 else { continue }
+            rest.buckets.append(Bucket(value: bucket.value, count: left))
+            rest.count += left
+        }
+        // Which call of the last bucket was the longest is not known; it is the longest of all where that bucket is the last.
+        let highest = rest.buckets.last.map { Self.layout(significantDigits).highestEquivalentForValue($0.value) }
+        rest.max = Swift.min(highest ?? 0, max)
+        return rest
+    }
+
     /// The value that `percentile` percent of the calls do not exceed, in milliseconds, to the precision of the buckets.
     ///
     /// - Parameter percentile: Over 0, up to 100.

@@ -39,6 +39,8 @@ struct LoadResult: Sendable, Hashable {
     var errors: [String: UInt64]
     /// From the moment a call was due (open) or sent (closed) to its answer, the failed ones included.
     var latency: LatencyRecord
+    /// Of these, the calls that were answered well: where many are refused at once, the latency of all is better than theirs.
+    var answeredLatency: LatencyRecord?
     var methods: [Method]
     /// One for each second.
     var intervals: [Interval]
@@ -150,6 +152,7 @@ extension LoadResult: Codable {
         case rateReached = "rate_reached"
         case duration = "duration_s"
         case warmup = "warmup_s"
+        case answeredLatency = "answered_latency"
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -169,6 +172,7 @@ extension LoadResult: Codable {
         try container.encode(sent, forKey: .sent)
         try container.encode(answered, forKey: .answered)
         try container.encode(errors, forKey: .errors)
+        try container.encodeIfPresent(answeredLatency, forKey: .answeredLatency)
         try container.encode(methods, forKey: .methods)
         try container.encode(intervals, forKey: .intervals)
         try container.encode(generator, forKey: .generator)
@@ -209,6 +213,7 @@ extension LoadResult: Codable {
         sent = try container.decode(UInt64.self, forKey: .sent)
         answered = try container.decode(UInt64.self, forKey: .answered)
         errors = try container.decode([String: UInt64].self, forKey: .errors)
+        answeredLatency = try container.decodeIfPresent(LatencyRecord.self, forKey: .answeredLatency)
         methods = try container.decode([Method].self, forKey: .methods)
         intervals = try container.decode([Interval].self, forKey: .intervals)
         generator = try container.decode(Generator.self, forKey: .generator)

@@ -210,6 +210,7 @@ extension LoadResult {
             answered: answered,
             errors: errors,
             latency: LatencyRecord(latency),
+            answeredLatency: LatencyRecord(latency).subtracting(LatencyRecord(tally.failed)),
             methods: zip(scenario.mix, tally.methods).map { entry, method in
                 Method(
                     method: entry.operation.rawValue,

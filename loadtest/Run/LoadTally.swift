@@ -16,10 +16,12 @@ struct LoadTally {
     /// By the parts of the mix.
     private(set) var methods: [Method]
     private(set) var intervals: [LoadResult.Interval] = []
+    /// Of the calls that failed, of all methods.
+    private(set) var failed = LatencyRecord.makeHistogram()
     private(set) var lag = LatencyRecord.makeHistogram()
     private var current: [Histogram<UInt64>]
     private var interval = Counts()
-    private var intervalBegin: NIODeadline
+    private(set) var intervalBegin: NIODeadline
     private let begin: NIODeadline
     /// Calls under way now, and what their number is over the time since the interval began, in calls times nanoseconds.
     private(set) var inFlight = 0
@@ -69,9 +71,11 @@ struct LoadTally {
         area(until: now)
         inFlight -= 1
         guard due >= begin else { return }
-        current[method].record(Self.nanoseconds(now - due))
+        let time = Self.nanoseconds(now - due)
+        current[method].record(time)
         methods[method].waiting -= 1
         if let code {
+            failed.record(time)
             methods[method].errors[code, default: 0] += 1
             interval.errors += 1
         } else {
@@ -111,6 +115,7 @@ struct LoadTally {
             methods[index].errors["UNANSWERED", default: 0] += count
             interval.errors += count
             current[index].record(Self.nanoseconds(waited), count: count)
+            failed.record(Self.nanoseconds(waited), count: count)
         }
         let late = takeLatencies()
         guard !intervals.isEmpty else { return }

@@ -201,6 +201,10 @@ final class OpenLoop {
     private func finish() {
         guard !isOver else { return }
         isOver = true
+        if tally.intervalBegin < end {
+            tally.endInterval(at: end)
+            if let last = tally.intervals.last { onInterval(last, tally.inFlight) }
+        }
         tally.finish(waited: max(.nanoseconds(0), .now() - end))
         let used = Self.processorSeconds() - processorBegin
         let passed = Double((NIODeadline.now() - start).nanoseconds) / 1e9

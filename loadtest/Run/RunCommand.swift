@@ -81,6 +81,12 @@ extension LoadResult {
             "latency  p50 \(milliseconds(latency.p50))  p90 \(milliseconds(latency.p90))  p99 \(milliseconds(latency.p99))  "
                 + "p99.9 \(milliseconds(latency.p999))  max \(milliseconds(latency.maximum))",
         ]
+        if failed > 0, let answered = answeredLatency {
+            lines.append(
+                "of the answered  p50 \(milliseconds(answered.p50))  p99 \(milliseconds(answered.p99))  "
+                    + "max \(milliseconds(answered.maximum))"
+            )
+        }
         if methods.count > 1 {
             lines += methods.map {
                 "  \($0.method): \($0.sent)  p50 \(milliseconds($0.latency.p50))  p99 \(milliseconds($0.latency.p99))"
