@@ -26,6 +26,7 @@ extension OutputOptions {
         if let json { try ResultFiles.write(ResultFiles.encode(result), to: json) }
         if let hgrm { try ResultFiles.write(Data(result.hgrm.utf8), to: hgrm) }
         if let csv { try ResultFiles.write(Data(result.csv.utf8), to: csv) }
+        if let html { try ResultFiles.write(Data(Report.run(result).utf8), to: html) }
     }
 }
 
