@@ -303,6 +303,7 @@ let package = Package(
         .testTarget(
             name: "CohortLoadTestTests",
             dependencies: ["cohort-loadtest", .product(name: "Histogram", package: "hdrhistogram-swift")],
+            exclude: ["open_report.py"],
             swiftSettings: settings
         ),
         .testTarget(

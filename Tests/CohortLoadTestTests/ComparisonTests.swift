@@ -66,14 +66,14 @@ struct ComparisonTests {
     @Test("The intervals hold the true difference as often as they promise")
     func coverage() throws {
         var held = 0
-        let runs = 60
+        let runs = 40
         for seed in 0..<UInt64(runs) {
             let before = SampleResult.make(rate: 200, seconds: 20, seed: 2 * seed + 100)
             let after = SampleResult.make(rate: 200, seconds: 20, median: 1.2, seed: 2 * seed + 101)
             if try difference(.p50, before, after).change.contains(0.2) { held += 1 }
         }
         // Blocks of few seconds make intervals somewhat narrow: 95 % is promised, 80 % is beyond that.
-        #expect(held >= 48, "\(held) of \(runs)")
+        #expect(held >= 32, "\(held) of \(runs)")
     }
 
     @Test("Results of different loads are told apart, with what differs")

@@ -34,7 +34,7 @@ struct Traffic: Sendable, Hashable {
     init(csv text: String) throws(FileProblem) {
         var records: [(time: Double, rate: Double, line: Int)] = []
         var number = 0
-        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+        for line in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline) {
             number += 1
             let fields = line.split(separator: ",", omittingEmptySubsequences: false).map(Self.trim)
             if fields.count == 1, fields[0].isEmpty { continue }
@@ -65,7 +65,8 @@ struct Traffic: Sendable, Hashable {
 
     /// - Parameter records: By ascending time, each time once.
     private init(_ records: [(time: Double, rate: Double)]) throws(FileProblem) {
-        let distance = zip(records, records.dropFirst()).map { $1.time - $0.time }.quantile(0.5)
+        let distances = zip(records, records.dropFirst()).map { $1.time - $0.time }.sorted()
+        let distance = distances.isEmpty ? 0 : distances[(distances.count - 1) / 2]
         // Clocks are not exact; a record every 3,610 s is one an hour.
         guard let interval = Self.intervals.first(where: { distance <= $0 * 1.05 }) else {
             throw FileProblem(
