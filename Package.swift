@@ -306,6 +306,7 @@ let package = Package(
                 "RPC", "cohort-loadtest", .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
+            exclude: ["open_report.py"],
             swiftSettings: settings
         ),
         .testTarget(

@@ -13,7 +13,7 @@ struct LoadTest: AsyncParsableCommand {
         abstract: "Load a Cohort server and measure it.",
         discussion: "Exit status: 0 done, 1 failed or an objective missed, 2 wrong usage.",
         version: CohortRelease.version,
-        subcommands: [Seed.self, Run.self, Capacity.self, Closed.self]
+        subcommands: [Seed.self, Run.self, Capacity.self, Plan.self, Compare.self, Closed.self]
     )
 
     static func main() async {

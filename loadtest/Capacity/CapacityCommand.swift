@@ -70,6 +70,8 @@ extension LoadTest {
             }
             let result = analysis.result()
             if let json { try ResultFiles.write(ResultFiles.encode(result), to: json) }
+            if let html { try ResultFiles.write(Data(Report.capacity(result).utf8), to: html) }
+            if let html { try ResultFiles.write(Data(Report.capacity(result).utf8), to: html) }
             print(result.summary)
             if result.finding != .found { throw ExitCode(1) }
         }

@@ -25,7 +25,9 @@ extension OutputOptions {
     func write(_ result: LoadResult) throws {
         if let json { try ResultFiles.write(ResultFiles.encode(result), to: json) }
         if let hgrm { try ResultFiles.write(Data(result.hgrm.utf8), to: hgrm) }
+        if let html { try ResultFiles.write(Data(Report.run(result).utf8), to: html) }
         if let csv { try ResultFiles.write(Data(result.csv.utf8), to: csv) }
+        if let html { try ResultFiles.write(Data(Report.run(result).utf8), to: html) }
     }
 }
 
