@@ -52,6 +52,8 @@ final class EngineMetrics: Service {
     private let queueRowsLimit: Gauge
     private let indexBytes: Gauge
     private let storeBytes: Gauge
+    private let diskFree: Gauge
+    private let diskSize: Gauge
 
     init(
         engine: Engine,
@@ -96,6 +98,8 @@ final class EngineMetrics: Service {
         queueRowsLimit = gauge("cohort.queue.rows.limit")
         indexBytes = gauge("cohort.index.bytes")
         storeBytes = gauge("cohort.store.bytes")
+        diskFree = gauge("cohort.disk.free")
+        diskSize = gauge("cohort.disk.size")
     }
 
     func run() async throws {
@@ -145,6 +149,8 @@ final class EngineMetrics: Service {
         queueRowsLimit.record(status.queueCapacity)
         indexBytes.record(status.indexBytes)
         storeBytes.record(status.storeBytes)
+        diskFree.record(upkeep.disk.freeBytes)
+        diskSize.record(upkeep.disk.bytes)
     }
 
     private static func count(_ total: UInt64, _ counted: inout UInt64, _ counter: Counter) {
