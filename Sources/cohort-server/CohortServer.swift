@@ -132,6 +132,8 @@ enum CohortServer {
         lifecycleLogger.logLevel = max(settings.logLevel, .info)
         let engineMetrics = EngineMetrics(engine: engine)
         telemetry.beforeReading { engineMetrics.update() }
+        let resources = ResourceMetrics()
+        telemetry.beforeReading { resources.update() }
         // Stopped in reverse: first the calls end, then the engine finishes its queue and closes the store.
         var services: [ServiceGroupConfiguration.ServiceConfiguration] = [
             .init(

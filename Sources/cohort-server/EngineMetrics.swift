@@ -51,6 +51,8 @@ final class EngineMetrics: Sendable {
     private let queueRowsLimit: Gauge
     private let indexBytes: Gauge
     private let storeBytes: Gauge
+    private let diskFree: Gauge
+    private let diskSize: Gauge
 
     init(
         engine: Engine,
@@ -93,6 +95,8 @@ final class EngineMetrics: Sendable {
         queueRowsLimit = gauge("cohort.queue.rows.limit")
         indexBytes = gauge("cohort.index.bytes")
         storeBytes = gauge("cohort.store.bytes")
+        diskFree = gauge("cohort.disk.free")
+        diskSize = gauge("cohort.disk.size")
     }
 
     /// Hands on what has changed since the last time.
@@ -133,6 +137,8 @@ final class EngineMetrics: Sendable {
         queueRowsLimit.record(status.queueCapacity)
         indexBytes.record(status.indexBytes)
         storeBytes.record(status.storeBytes)
+        diskFree.record(upkeep.disk.freeBytes)
+        diskSize.record(upkeep.disk.bytes)
     }
 
     /// In seconds; 0 for nothing.

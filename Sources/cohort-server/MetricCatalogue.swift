@@ -8,6 +8,7 @@ enum MetricCatalogue {
         MetricDescription("rpc.server.call.duration", "s", "calls, from the reading of the request to the end"),
         MetricDescription("rpc.server.connections.accepted", "{connection}", "connections accepted"),
         MetricDescription("rpc.server.connections.open", "{connection}", "connections open"),
+        MetricDescription("rpc.server.connections.limit", "{connection}", "the most that may be"),
         MetricDescription("rpc.server.connections.extended", "{connection}", "connections that speak ttrpc-x1"),
         MetricDescription("rpc.server.connections.closed", "{connection}", "connections closed, by reason"),
         MetricDescription("rpc.server.calls.started", "{call}", "calls begun"),
@@ -15,6 +16,11 @@ enum MetricCatalogue {
         MetricDescription("rpc.server.calls.refused_draining", "{call}", "calls refused because the server stops"),
         MetricDescription("rpc.server.frames.invalid", "{frame}", "frames answered INVALID_ARGUMENT"),
         MetricDescription("rpc.server.certificate.reloads", "{reload}", "reloads of the certificate, by outcome"),
+        MetricDescription(
+            "rpc.server.certificate.not_after",
+            "s",
+            "when the first of the certificates expires, since 1970, by certificate"
+        ),
         MetricDescription("rpc.server.limit.reached", "{event}", "a peer was held back or turned away, by limit"),
         MetricDescription("rpc.server.overload.admitted", "{call}", "calls let in by the limits on concurrency"),
         MetricDescription("rpc.server.overload.waited", "{call}", "calls that had to wait for them"),
@@ -46,8 +52,10 @@ enum MetricCatalogue {
     private static let process = [
         MetricDescription("process.cpu.time", "s", "processor time, by cpu.mode"),
         MetricDescription("process.memory.usage", "By", "resident memory"),
+        MetricDescription("process.memory.limit", "By", "memory that the process may have"),
         MetricDescription("process.uptime", "s", "time since the start"),
         MetricDescription("process.file_descriptors", "{file_descriptor}", "file descriptors open"),
+        MetricDescription("process.file_descriptors.limit", "{file_descriptor}", "the most that may be"),
         MetricDescription("process.threads", "{thread}", "threads"),
         MetricDescription("cohort.eventloop.lag", "s", "time until an event loop gets to what it is asked"),
     ]
@@ -75,6 +83,8 @@ enum MetricCatalogue {
         MetricDescription("cohort.log.entries", "{entry}", "entries committed"),
         MetricDescription("cohort.store.read.duration", "s", "reads of one customer from the tables"),
         MetricDescription("cohort.store.bytes", "By", "the store on disk"),
+        MetricDescription("cohort.disk.free", "By", "room on the disk of the data directory"),
+        MetricDescription("cohort.disk.size", "By", "size of that disk"),
         MetricDescription("cohort.log.bytes", "By", "the change log on disk"),
         MetricDescription("cohort.log.oldest_sequence", "{sequence}", "the first entry that is left"),
         MetricDescription("cohort.log.oldest_age", "s", "its age"),

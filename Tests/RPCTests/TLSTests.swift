@@ -1,4 +1,5 @@
 import Foundation
+import MetricsTestKit
 import NIOCore
 import NIOPosix
 import NIOSSL
@@ -178,6 +179,46 @@ struct TLSTests {
             try await running.write(Raw.request(3, "Inline", Text("still")))
             #expect(try await running.frames(1).first?.text == "still")
             await running.close()
+        }
+    }
+
+    @Test("when the first certificate of a file expires is told, and again after a reload")
+    func expiry() async throws {
+        let certificates = TestCertificates.shared
+        let directory = certificates.directory.appendingPathComponent("expiry")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        let chain = directory.appendingPathComponent("chain.pem")
+        try certificates.leaf("short", by: "ca", names: "DNS:localhost", days: 1)
+        func install(_ names: String...) throws {
+            let pem = try names.map { try String(contentsOfFile: certificates.path("\($0).pem"), encoding: .utf8) }
+            try pem.joined().write(to: chain, atomically: true, encoding: .utf8)
+        }
+        try install("server")
+        let tls = ServerTLS(
+            certificateChainPath: chain.path,
+            privateKeyPath: certificates.path("server.key"),
+            trustRootsPath: certificates.path("ca.pem"),
+            clientCertificates: .request
+        )
+        try await withServer(tls: tls) { harness in
+            func days(_ owner: String) throws -> Double {
+                let gauge = try harness.metrics.expectGauge(
+                    "rpc.server.certificate.not_after",
+                    [("certificate", owner)]
+                )
+                return (try #require(gauge.lastValue) - Date().timeIntervalSince1970) / 86_400
+            }
+            let limit = try harness.metrics.expectGauge("rpc.server.connections.limit").lastValue
+            #expect(limit == Double(ServerLimits().maxConnections))
+            #expect(try (1.9...2).contains(days("server")) && (1.9...2).contains(days("client_authorities")))
+            // What stands behind the server's own ends its chain just as well.
+            try install("server", "short")
+            harness.server.reloadCertificates()
+            #expect(try (0.9...1).contains(days("server")) && (1.9...2).contains(days("client_authorities")))
+            // What cannot be used is not told of.
+            try Data("nothing".utf8).write(to: chain)
+            harness.server.reloadCertificates()
+            #expect(try (0.9...1).contains(days("server")))
         }
     }
 

@@ -1,6 +1,7 @@
 /// What the background passes have done and found. Each figure is read by itself.
 package struct UpkeepStatus: Sendable, Hashable {
     package var log = LogStatus()
+    package var disk = DiskStatus()
     package var drift = DriftStatus()
     package var scrub = ScrubStatus()
     package var audit = AuditUpkeepStatus()
@@ -20,6 +21,13 @@ package struct LogStatus: Sendable, Hashable {
     package var bytes: UInt64 = 0
     /// Entries deleted by retention since the start.
     package var entriesDeleted: UInt64 = 0
+}
+
+/// The disk of the store; zeros until it was looked at.
+package struct DiskStatus: Sendable, Hashable {
+    package var bytes: UInt64 = 0
+    /// What of it this process could still use.
+    package var freeBytes: UInt64 = 0
 }
 
 /// One walk over all customers that derives their memberships anew.

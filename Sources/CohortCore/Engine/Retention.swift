@@ -14,6 +14,8 @@ struct LogRetention {
     mutating func step(_ shared: EngineShared, _ now: Timestamp) throws(StoreError) -> Bool {
         let upkeep = shared.store.upkeep
         let sizes = upkeep.sizes
+        // Also where what follows fails: a full disk is a likely cause.
+        shared.updateUpkeep { $0.disk = DiskStatus(bytes: sizes.diskBytes, freeBytes: sizes.diskFreeBytes) }
         let deleted = try deleteEntries(shared, upkeep, sizes, now)
         let first = try upkeep.oldestEntries(limit: 1).first
         shared.updateUpkeep {

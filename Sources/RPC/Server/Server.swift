@@ -83,6 +83,8 @@ public final class Server: Sendable {
     public func start() async throws -> Endpoint {
         let store = try TLSContextStore(configuration.tls)
         tls.withLock { $0 = store }
+        shared.statistics.connectionsLimit(configuration.limits.maxConnections)
+        shared.statistics.certificates(expire: store.notAfter)
         let listen = configuration.listen
         watchLoops()
         let channel = try await ServerBootstrap(group: group)
@@ -182,6 +184,7 @@ public final class Server: Sendable {
         guard let store = tls.withLock({ $0 }) else { return }
         do {
             try store.reload()
+            shared.statistics.certificates(expire: store.notAfter)
             shared.statistics.reloads.increment()
             logger.info("certificates reloaded", metadata: ["file": "\(configuration.tls.certificateChainPath)"])
         } catch {

@@ -56,8 +56,9 @@ public struct ServerStatisticsSnapshot: Sendable, Hashable {
 /// The counters themselves, which every connection writes to, and their likes in the metrics system.
 ///
 /// Names and units are those of OpenTelemetry's conventions, below `rpc.server`: `connections.accepted`, `connections.open`,
-/// `connections.extended`, `connections.closed{reason}`, `calls.started`, `calls.running`, `calls.refused_draining`,
-/// `frames.invalid`, `certificate.reloads{outcome}`, `limit.reached{limit}`.
+/// `connections.limit`, `connections.extended`, `connections.closed{reason}`, `calls.started`, `calls.running`,
+/// `calls.refused_draining`, `frames.invalid`, `certificate.reloads{outcome}`, `certificate.not_after{certificate}`,
+/// `limit.reached{limit}`.
 package final class ServerStatistics: Sendable {
     /// A total, kept here and told to the metrics system.
     package final class Total: Sendable {
@@ -107,10 +108,12 @@ package final class ServerStatistics: Sendable {
     package let reloadFailures: Total
     private let closed: [CloseReason: Total]
     private let limits: [LimitReached: Total]
+    private let factory: any MetricsFactory
 
     /// - Parameter factory: Where the metrics go; what the process has set up where it is nil.
     package init(_ factory: (any MetricsFactory)? = nil) {
         let factory = factory ?? MetricsSystem.factory
+        self.factory = factory
         accepted = Total("connections.accepted", [], factory)
         open = Level("connections.open", factory)
         extended = Total("connections.extended", [], factory)
@@ -142,6 +145,19 @@ package final class ServerStatistics: Sendable {
         case .tooManyConnections: limitReached(.connections)
         default: break
         }
+    }
+
+    func connectionsLimit(_ limit: Int) { gauge("connections.limit").record(limit) }
+
+    /// By owner, in seconds since 1970.
+    func certificates(expire notAfter: [CertificateOwner: Int]) {
+        for (owner, seconds) in notAfter {
+            gauge("certificate.not_after", [("certificate", owner.rawValue)]).record(seconds)
+        }
+    }
+
+    private func gauge(_ name: String, _ dimensions: [(String, String)] = []) -> Gauge {
+        Gauge(label: "rpc.server." + name, dimensions: dimensions, factory: factory)
     }
 
     package func limitReached(_ limit: LimitReached) { limits[limit]?.increment() }

@@ -1,11 +1,27 @@
 package import NIOSSL
 
+/// Whose certificates they are, as the metric of their expiry names them.
+enum CertificateOwner: String {
+    /// The server's own, with the intermediates.
+    case server
+    /// Those of the authorities that client certificates are verified against.
+    case clientAuthorities = "client_authorities"
+}
+
 extension ServerTLS {
+    /// A context, and what was read for it.
+    struct Loaded: Sendable {
+        var context: NIOSSLContext
+        /// When the first certificate of each owner expires, in seconds since 1970.
+        var notAfter: [CertificateOwner: Int]
+    }
+
     /// Reads the files and makes a context.
-    package func makeContext() throws(TLSSettingsError) -> NIOSSLContext {
+    func load() throws(TLSSettingsError) -> Loaded {
+        let chain = try PEM.certificates(certificateChainPath, setting: "certificateChainPath")
+        var notAfter = [CertificateOwner.server: PEM.expiry(chain)]
         var tls = TLSConfiguration.makeServerConfiguration(
-            certificateChain: try PEM.certificates(certificateChainPath, setting: "certificateChainPath")
-                .map { .certificate($0) },
+            certificateChain: chain.map { .certificate($0) },
             privateKey: .privateKey(try PEM.privateKey(privateKeyPath, setting: "privateKeyPath"))
         )
         tls.minimumTLSVersion = allowTLS12 ? .tlsv12 : .tlsv13
@@ -23,9 +39,11 @@ extension ServerTLS {
                     cause: nil
                 )
             }
-            tls.trustRoots = .certificates(try PEM.certificates(trustRootsPath, setting: "trustRootsPath"))
+            let authorities = try PEM.certificates(trustRootsPath, setting: "trustRootsPath")
+            notAfter[.clientAuthorities] = PEM.expiry(authorities)
+            tls.trustRoots = .certificates(authorities)
         }
-        return try PEM.context(tls, setting: "privateKeyPath")
+        return Loaded(context: try PEM.context(tls, setting: "privateKeyPath"), notAfter: notAfter)
     }
 }
 
@@ -72,6 +90,11 @@ private enum PEM {
             throw TLSSettingsError(setting: setting, message: "\(path) holds no certificate", cause: nil)
         }
         return certificates
+    }
+
+    /// When the first of them expires, in seconds since 1970.
+    static func expiry(_ certificates: [NIOSSLCertificate]) -> Int {
+        certificates.map { Int($0.notValidAfter) }.min() ?? 0
     }
 
     static func privateKey(_ path: String, setting: String) throws(TLSSettingsError) -> NIOSSLPrivateKey {

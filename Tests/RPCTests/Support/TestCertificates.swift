@@ -44,7 +44,7 @@ struct TestCertificates: Sendable {
         )
     }
 
-    func leaf(_ name: String, by authority: String, names: String) throws {
+    func leaf(_ name: String, by authority: String, names: String, days: Int = 2) throws {
         let config = path("\(name).cnf")
         try "subjectAltName=\(names)\nbasicConstraints=CA:FALSE\n".write(
             toFile: config,
@@ -76,7 +76,7 @@ struct TestCertificates: Sendable {
             path("\(authority).key"),
             "-CAcreateserial",
             "-days",
-            "2",
+            "\(days)",
             "-out",
             path("\(name).pem"),
             "-extfile",
