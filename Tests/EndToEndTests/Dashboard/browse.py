@@ -71,7 +71,7 @@ def facts(playwright, url, directory):
     )
     page = context.new_page()
     errors, requests = [], []
-    page.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: errors.append(str(e)))
     page.on("request", lambda r: requests.append(r.url))
     response = page.goto(url)
@@ -80,7 +80,7 @@ def facts(playwright, url, directory):
     deadline = time.monotonic() + WAIT / 1000
     while time.monotonic() < deadline:
         seen = page.evaluate(LOOK)
-        if all(min(lengths, default=1) > 2 for lengths in seen["series"].values()) and seen["heat"] > 0:
+        if all(min(lengths, default=3) > 2 for lengths in seen["series"].values()) and seen["heat"] > 0:
             break
         time.sleep(0.2)
     seen["headers"] = response.headers

@@ -208,7 +208,7 @@ class LineChart extends Plot {
     const scale = axis(this.scale, least, most, this.format === "bytes" ? 1024 : 1000);
     this.base(scale, (tick) => text(this.format, tick), interval);
     for (const series of this.series) {
-      const runs = this.runs(samples, series, scale, interval);
+      const runs = this.runs(samples, series, scale);
       if (series.area) {
         const bottom = this.y(0);
         const d = runs.map((r) => `M${r[0][0]} ${bottom}L${r.map((p) => p.join(" ")).join("L")}L${r.at(-1)[0]} ${bottom}Z`).join("");
@@ -226,15 +226,15 @@ class LineChart extends Plot {
   }
 
   /// Points of a series, apart wherever there is no value.
-  runs(samples, series, scale, interval) {
+  runs(samples, series, scale) {
     const runs = [];
-    let last = null;
+    let last = NaN;
     for (const sample of samples) {
       const value = series.value(sample);
-      if (!known(value) || (this.scale === "logarithmic" && value <= 0)) { last = null; continue; }
-      if (last === null || sample.t - last > interval * 3500) runs.push([]);
+      if (!known(value) || (this.scale === "logarithmic" && value <= 0)) continue;
+      if (sample.n !== last + 1) runs.push([]);
       runs.at(-1).push([this.x(sample.t).toFixed(1), this.y(scale.place(value)).toFixed(1)]);
-      last = sample.t;
+      last = sample.n;
     }
     return runs;
   }
@@ -287,8 +287,7 @@ class HeatMap extends Plot {
     const row = this.canvas.height / rows;
     const column = (t) => Math.round(((t - from) / (to - from)) * this.canvas.width);
     samples.forEach((sample, index) => {
-      const before = samples[index - 1]?.t ?? -Infinity;
-      const begin = column(Math.max(from, before, sample.t - interval * 1500));
+      const begin = column(Math.max(from, samples[index - 1]?.t ?? sample.t - interval * 1000));
       const wide = Math.max(1, column(sample.t) - begin);
       (sample.buckets ?? []).forEach((count, bucket) => {
         if (count === 0 || bucket < this.first || bucket >= this.end) return;

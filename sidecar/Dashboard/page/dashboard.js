@@ -102,7 +102,7 @@ async function poll() {
 async function run() {
   for (;;) {
     // Nobody looks at a hidden page; it catches up when it is seen again.
-    if (!document.hidden) await poll();
+    if (!document.hidden) await poll().catch((error) => console.error(error));
     await new Promise((resolve) => { wake = resolve; setTimeout(resolve, interval * 1000); });
   }
 }
@@ -297,12 +297,13 @@ function renderBreakers() {
     strip.height = 1;
     const context = strip.getContext("2d");
     const x = (t) => Math.round(((t - from) / (to - from)) * strip.width);
-    for (const sample of visible()) {
+    visible().forEach((sample, index, all) => {
+      const begin = x(all[index - 1]?.t ?? sample.t - interval * 1000);
       const state = sample.breakers?.[strip.dataset.breaker];
-      if (!known(state)) continue;
+      if (!known(state)) return;
       context.fillStyle = tones[state] ?? tones[2];
-      context.fillRect(x(sample.t - interval * 1500), 0, Math.max(1, x(sample.t) - x(sample.t - interval * 1500)), 1);
-    }
+      context.fillRect(begin, 0, Math.max(1, x(sample.t) - begin), 1);
+    });
   }
 }
 
