@@ -36,7 +36,8 @@ final class Dashboard: Service {
     }
 
     private func sample() async {
-        let reading = await link.metrics().map { DashboardReading($0) }
+        var reading = await link.metrics().map { DashboardReading($0) }
+        if let status = link.known.last?.answer.status { reading?.take(status.overload) }
         guard !Task.isCancelled else { return }
         let count = history.withLock { history in
             history.take(reading, at: Self.milliseconds)

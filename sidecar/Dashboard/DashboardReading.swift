@@ -57,9 +57,6 @@ struct DashboardReading: Sendable, Equatable {
             startedAt = metric.sum.dataPoints.first?.startTimeUnixNano ?? startedAt
         // Without the call that asks.
         case "rpc.server.calls.running": running = metric.level.map { max(0, $0 - 1) }
-        case "rpc.server.overload.in_flight": takeQueues(metric, at: 0)
-        case "rpc.server.overload.limit": takeQueues(metric, at: 1)
-        case "rpc.server.overload.queue": takeQueues(metric, at: 2)
         case "rpc.breaker.state":
             for point in metric.gauge.dataPoints { breakers[point.attributes["breaker"]] = point.number }
         case "cohort.customers": customers = metric.level
@@ -78,9 +75,10 @@ struct DashboardReading: Sendable, Equatable {
         if !Self.streams.contains(method) { latency.add(point) }
     }
 
-    private mutating func takeQueues(_ metric: OTLPMetric, at place: Int) {
-        for point in metric.gauge.dataPoints {
-            queues[point.attributes["class"], default: [0, 0, 0]][place] = point.number
+    /// Limits come with the status: as metrics they are there once a call has waited for them.
+    mutating func take(_ overload: OverloadStatus) {
+        for queue in overload.queues {
+            queues[queue.methodClass] = [Double(queue.inFlight), Double(queue.limit), Double(queue.waiting)]
         }
     }
 

@@ -204,7 +204,7 @@ class LineChart extends Plot {
         least = Math.min(least, value);
       }
     }
-    if (least === Infinity) [least, most] = this.empty ?? [0, 1];
+    if (most === 0) [least, most] = this.empty ?? [0, 1];
     const scale = axis(this.scale, least, most, this.format === "bytes" ? 1024 : 1000);
     this.base(scale, (tick) => text(this.format, tick), interval);
     for (const series of this.series) {
