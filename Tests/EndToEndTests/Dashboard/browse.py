@@ -138,7 +138,7 @@ def token(context, url):
 def pictures(playwright, url, directory):
     chromium = browser(playwright)
     for name, width, height, scheme in [
-        ("dashboard", 1280, 1180, "light"), ("dashboard-dark", 1280, 1180, "dark"), ("dashboard-phone", 390, 1500, "light"),
+        ("dashboard", 1280, 964, "light"), ("dashboard-dark", 1280, 964, "dark"), ("dashboard-phone", 390, 1575, "light"),
     ]:
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         page = context.new_page()

@@ -50,7 +50,7 @@ function span(seconds) {
 // MARK: Scales
 
 /// Bounds and ticks of an axis for values up to `most`: `linear`, `logarithmic`, or `counts`, which is logarithmic with a 0.
-function axis(kind, least, most, base = 1000) {
+function axis(kind, least, most, { base = 1000, cap = Infinity } = {}) {
   if (kind === "logarithmic") {
     const low = Math.floor(Math.log10(Math.max(least, 1e-6)) + 1e-9);
     const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(most, 1e-6)) - 1e-9));
@@ -69,9 +69,9 @@ function axis(kind, least, most, base = 1000) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].find((x) => x * power >= raw) * power * unit;
   // A line that would lie on the upper edge gets one step more.
-  const top = Math.ceil(((most || 1) * 1.03) / step) * step;
+  const top = Math.min(cap, Math.ceil(((most || 1) * 1.03) / step) * step);
   const ticks = [];
-  for (let tick = 0; tick <= top + step / 2; tick += step) ticks.push(tick);
+  for (let tick = 0; tick <= top * 1.0001; tick += step) ticks.push(tick);
   return { ticks, place: (v) => v / top };
 }
 
@@ -205,7 +205,7 @@ class LineChart extends Plot {
       }
     }
     if (most === 0) [least, most] = this.empty ?? [0, 1];
-    const scale = axis(this.scale, least, most, this.format === "bytes" ? 1024 : 1000);
+    const scale = axis(this.scale, least, most, { base: this.format === "bytes" ? 1024 : 1000, cap: this.cap });
     this.base(scale, (tick) => text(this.format, tick), interval);
     for (const series of this.series) {
       const runs = this.runs(samples, series, scale);

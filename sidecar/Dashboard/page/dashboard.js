@@ -12,7 +12,7 @@ const lines = (options) => charts.push(new LineChart(options, pointed));
 
 lines({ id: "calls", title: "Calls per second", format: "rate",
   series: [series("answered", "--a", (s) => s.calls, { area: true })] });
-lines({ id: "errors", title: "Calls that failed", format: "percent", empty: [0, 0.01],
+lines({ id: "errors", title: "Calls that failed", format: "percent", empty: [0, 0.01], cap: 1,
   series: [series("by the server", "--b", (s) => ratio(s.failed, s.calls), { area: true }),
     series("by the caller", "--d", (s) => ratio(s.mistaken, s.calls), { dash: "5 3" })] });
 lines({ id: "latency", title: "Latency", format: "seconds", scale: "logarithmic", empty: [1e-5, 1e-2],
