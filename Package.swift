@@ -216,15 +216,18 @@ let package = Package(
             name: "cohort-sidecar",
             dependencies: [
                 "CohortAPI", "OTLP", "RPC", "ServiceSettings", "Telemetry",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             path: "sidecar",
+            resources: [.embedInCode("Dashboard/page")],
             swiftSettings: settings
         ),
         .executableTarget(
@@ -342,7 +345,7 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
-            exclude: ["GoClient"],
+            exclude: ["Dashboard", "GoClient"],
             swiftSettings: settings
         ),
     ]

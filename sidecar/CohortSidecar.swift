@@ -73,9 +73,11 @@ enum CohortSidecar {
         let process = ProcessMetrics(telemetry: telemetry, prefix: "sidecar.")
         telemetry.beforeReading { process.update() }
         let link = ServerLink(settings, client: client, logger: logger)
+        let dashboard = Dashboard(settings, link: link)
         let http = HTTPServer(
             settings,
             link: link,
+            dashboard: dashboard,
             own: telemetry.metrics,
             refresh: { telemetry.refresh() },
             logger: logger
@@ -86,6 +88,7 @@ enum CohortSidecar {
             configuration: ServiceGroupConfiguration(
                 services: [
                     .init(service: link, failureTerminationBehavior: .gracefullyShutdownGroup),
+                    .init(service: dashboard, failureTerminationBehavior: .gracefullyShutdownGroup),
                     .init(service: http.application, failureTerminationBehavior: .gracefullyShutdownGroup),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint],
@@ -119,6 +122,7 @@ enum SidecarMetrics {
         MetricDescription("sidecar.polls", "{poll}", "questions about how the server is, by outcome"),
         MetricDescription("sidecar.scrapes", "{scrape}", "questions for the server's metrics, by outcome"),
         MetricDescription("sidecar.scrape.duration", "s", "time until the server has handed out its metrics"),
+        MetricDescription("sidecar.dashboard.samples", "{sample}", "samples kept for the dashboard"),
         MetricDescription("sidecar.http.requests", "{request}", "HTTP requests, by path and status"),
         MetricDescription("sidecar.process.cpu.time", "s", "processor time, by cpu.mode"),
         MetricDescription("sidecar.process.memory.usage", "By", "resident memory"),

@@ -6,10 +6,11 @@ import NIOCore
 import RPC
 import Telemetry
 
-/// The sidecar's HTTP side: `/metrics`, `/livez`, `/readyz`, `/startupz`. Everything is GET, and no body is read.
+/// The sidecar's HTTP side: `/metrics`, `/livez`, `/readyz`, `/startupz`, and the dashboard at `/`. Everything is GET, and no body is read.
 struct HTTPServer {
     private let settings: SidecarSettings
     private let link: ServerLink
+    private let dashboard: Dashboard
     private let own: MetricsRegistry
     private let refresh: @Sendable () -> Void
     private let logger: Logger
@@ -20,12 +21,14 @@ struct HTTPServer {
     init(
         _ settings: SidecarSettings,
         link: ServerLink,
+        dashboard: Dashboard,
         own: MetricsRegistry,
         refresh: @escaping @Sendable () -> Void,
         logger: Logger
     ) {
         self.settings = settings
         self.link = link
+        self.dashboard = dashboard
         self.own = own
         self.refresh = refresh
         self.logger = logger
@@ -36,6 +39,7 @@ struct HTTPServer {
         let router = Hummingbird.Router()
         router.add(middleware: CountingMiddleware())
         router.get("metrics") { request, _ in await metrics(request) }
+        dashboard.addRoutes(to: router)
         for (path, probe) in probes {
             router.get(RouterPath(path)) { _, _ in Self.answer(probe(link.known, .now)) }
         }

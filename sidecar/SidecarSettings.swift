@@ -14,6 +14,10 @@ struct SidecarSettings: Sendable {
     /// Connections of scrapers and probes at once.
     let connections: Int
     let probes: Probes
+    /// Time between two samples for the dashboard.
+    let dashboardInterval: Duration
+    /// Time that the dashboard looks back.
+    let dashboardHistory: Duration
     let logLevel: String
 
     /// - Throws: ``SettingsError`` naming the setting and what would be right.
@@ -51,6 +55,8 @@ struct SidecarSettings: Sendable {
             stall: try reader.seconds("probes.stall.seconds"),
             stale: try reader.seconds("probes.stale.seconds")
         )
+        dashboardInterval = try reader.seconds("dashboard.seconds")
+        dashboardHistory = try reader.seconds("dashboard.history.seconds")
         logLevel = try reader.word("log.level") ?? "info"
     }
 }
@@ -105,6 +111,16 @@ extension SettingCatalogue {
                 "probes.stall.seconds",
                 .seconds(1...3_600, default: 30),
                 "silence of the server after which it is not alive"
+            ),
+            Setting(
+                "dashboard.seconds",
+                .seconds(0.5...60, default: 2),
+                "time between two samples for the dashboard"
+            ),
+            Setting(
+                "dashboard.history.seconds",
+                .seconds(60...7_200, default: 900),
+                "time that the dashboard looks back"
             ),
             Setting(
                 "limits.connections",
