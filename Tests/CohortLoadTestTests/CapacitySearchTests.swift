@@ -120,6 +120,16 @@ struct CapacitySearchTests {
         #expect(steps.last { $0.kind == .hold }?.rate == found)
     }
 
+    @Test("A bisection that bad moments ended too low is corrected by holds above it")
+    func raised() {
+        let (search, steps) = search { step in step.rate < (step.kind == .hold ? 10_000 : 9_200) ? .met : .missed }
+        #expect(search.finding == .found)
+        let found = search.capacity ?? 0
+        #expect(found > 9_500 && found < 10_000)
+        let holds = steps.filter { $0.kind == .hold }.map(\.rate)
+        #expect(holds.contains(found) && (holds.last ?? 0) > found && search.failed == holds.last)
+    }
+
     @Test("The loads at the end are proportions of what was found")
     func sweep() {
         let (search, steps) = search { $0.rate < 5_000 ? .met : .missed }

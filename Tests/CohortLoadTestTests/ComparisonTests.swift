@@ -10,11 +10,12 @@ struct ComparisonTests {
         _ before: LoadResult,
         _ after: LoadResult
     ) throws -> Comparison.Difference {
-        try #require(try Comparison(before: before, after: after).differences.first { $0.figure == figure })
+        let comparison = try Comparison(before: before, after: after, draws: 100)
+        return try #require(comparison.differences.first { $0.figure == figure })
     }
 
     private func judge(_ gate: String, _ before: LoadResult, _ after: LoadResult) throws -> [RegressionGate.Verdict] {
-        try RegressionGate(parsing: gate).judge(Comparison(before: before, after: after)).map(\.verdict)
+        try RegressionGate(parsing: gate).judge(Comparison(before: before, after: after, draws: 100)).map(\.verdict)
     }
 
     @Test("A slower server is found and the gate is missed, a like one passes")

@@ -3,7 +3,8 @@
 /// around it for the analysis. It decides; who runs the steps tells it the outcomes.
 ///
 /// A failed step is tried once more before it counts, because one bad moment fails a step but none makes it pass. A
-/// failed hold is not: its rate is lowered instead.
+/// failed hold is not: its rate is lowered instead. When the first hold passes, a little more is held as well, until that
+/// fails: bad moments may have ended the bisection too low.
 struct CapacitySearch: Sendable {
     struct Settings: Sendable, Hashable {
         /// Calls a second.
@@ -15,6 +16,8 @@ struct CapacitySearch: Sendable {
         /// Most steps up to and with the hold; the steps through loads come on top.
         var maximumSteps = 40
         var maximumHolds = 5
+        /// Most holds above the first that passed.
+        var maximumRaises = 3
         /// The loads stepped through in the end, in proportion to the capacity. One beyond it shows how the server fails.
         var sweep = [0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 1.05]
     }
@@ -62,6 +65,7 @@ struct CapacitySearch: Sendable {
     private var attempt = 1
     private var steps = 0
     private var holds = 0
+    private var raises = 0
     private var isLimitedByGenerator = false
     private var swept = 0
 
@@ -148,10 +152,19 @@ struct CapacitySearch: Sendable {
             passed = rate
             if isLimitedByGenerator {
                 finish(.generatorLimited)
+            } else if rate >= settings.highest {
+                finish(.highestPassed)
+            } else if holds == raises + 1, raises < settings.maximumRaises, steps < settings.maximumSteps {
+                raises += 1
+                rate = min(rate * (1 + 2 * settings.tolerance), settings.highest)
             } else {
-                finish(rate >= settings.highest ? .highestPassed : .found)
+                finish(.found)
             }
             return
+        }
+        if raises > 0 {
+            failed = rate
+            return finish(outcome == .generatorLimited ? .generatorLimited : .found)
         }
         isLimitedByGenerator = outcome == .generatorLimited
         failed = min(rate, failed ?? rate)

@@ -31,10 +31,10 @@ struct Comparison: Codable, Sendable, Hashable {
 
     /// Runs of fewer seconds have no spread to speak of.
     static let fewestIntervals = 5
-    private static let draws = 1_000
 
+    /// - Parameter draws: How many runs are drawn of each; more make the ends of the intervals steadier.
     /// - Throws: `FileProblem` when a run is too short.
-    init(before: LoadResult, after: LoadResult, seed: UInt64 = 42) throws(FileProblem) {
+    init(before: LoadResult, after: LoadResult, draws: Int = 1_000, seed: UInt64 = 42) throws(FileProblem) {
         for (name, result) in [("before", before), ("after", after)] where result.intervals.count < Self.fewestIntervals
         {
             throw FileProblem(
@@ -44,7 +44,7 @@ struct Comparison: Codable, Sendable, Hashable {
         var generator = SplitMix64(state: seed)
         let (one, other) = (Resampler(before), Resampler(after))
         var samples: [[Double]] = Figure.allCases.map { _ in [] }
-        for _ in 0..<Self.draws {
+        for _ in 0..<draws {
             let (x, y) = (one.draw(&generator), other.draw(&generator))
             for (index, figure) in Figure.allCases.enumerated() {
                 samples[index].append(Self.change(figure, x[index], y[index]))

@@ -224,9 +224,14 @@ private struct PlanSummary {
 
     private var traffic: String {
         let hours = result.interval / 3_600
-        let each = hours == 1 ? "an hour" : hours == 24 ? "a day" : "\(Format.number(hours)) hours"
-        return
-            "Traffic from \(result.from) through \(result.through), a value \(each == "an hour" || each == "a day" ? each : "every " + each)."
+        let each =
+            hours == 1
+            ? "a value an hour" : hours == 24 ? "a value a day" : "a value every \(Format.number(hours)) hours"
+        let within =
+            result.peakFactor > 1.02
+            ? " Within an hour up to \(Format.percent(result.peakFactor - 1)) is on top of its mean, which peaks include."
+            : ""
+        return "Traffic from \(result.from) through \(result.through), \(each).\(within)"
     }
 
     private var backtest: String {

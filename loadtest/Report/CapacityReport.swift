@@ -82,9 +82,10 @@ struct CapacityReport {
     }
 
     private var scalability: Chart? {
-        guard let law = result.scalability, let last = law.points.last else { return nil }
-        let end = last.concurrency * 1.25
-        let places = (0...80).map { end * Double($0) / 80 }
+        guard let law = result.scalability, let first = law.points.first, let last = law.points.last else { return nil }
+        // Calls in flight grow without end at the limit, so each decade takes the same room.
+        let (begin, span) = (first.concurrency / 1.1, last.concurrency / first.concurrency * 1.3)
+        let places = (0...80).map { begin * pow(span, Double($0) / 80) }
         let bands = places.map { law.band(at: $0) }
         func curve(_ value: (Estimate) -> Double) -> [Chart.Point] {
             zip(places, bands).map { Chart.Point(x: $0, y: value($1)) }
@@ -92,7 +93,7 @@ struct CapacityReport {
         return Chart(
             title: "Universal Scalability Law" + (law.isPoor ? " (poor fit)" : ""),
             text: "Throughput by the calls in flight as measured, and the fitted curve with its interval of 95 %.",
-            x: Axis(title: "calls in flight", format: Format.number),
+            x: Axis(title: "calls in flight", scale: .log, format: Format.number),
             y: Axis(
                 title: "calls a second",
                 // Where little is known the interval is endless.

@@ -39,7 +39,7 @@ enum HTML {
     /// Cards with a large figure each.
     static func cards(_ cards: [(label: String, value: String, note: String, isBad: Bool)]) -> String {
         let items = cards.map { card in
-            "<div class=\"card\(card.isBad ? " bad" : "")\"><dt>\(escape(card.label))</dt><dd>\(escape(card.value))</dd>"
+            "<div class=\"card\(card.isBad ? " bad" : "")\"><dt>\(escape(card.label))</dt><dd\(card.value.count > 11 ? " class=\"long\"" : "")>\(escape(card.value))</dd>"
                 + "<p>\(escape(card.note))</p></div>"
         }
         return "<dl class=\"cards\">\(items.joined())</dl>\n"
@@ -91,7 +91,7 @@ enum HTML {
         .card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
         .card dt{color:var(--soft);font-size:13px}.card dd{margin:2px 0 0;font-size:22px;font-weight:600;
         font-variant-numeric:tabular-nums}.card p{margin:2px 0 0;color:var(--soft);font-size:12.5px;overflow-wrap:anywhere}
-        .card.bad{border-color:var(--bad)}.card.bad dd{color:var(--bad)}
+        .card dd.long{font-size:16px}.card.bad{border-color:var(--bad)}.card.bad dd{color:var(--bad)}
         .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:14px}
         .chart,.words,.scroll{background:var(--card);border:1px solid var(--line);border-radius:10px;margin:0}
         .chart{padding:14px 14px 10px;min-width:0}.words{padding:12px 18px;list-style:none}.words li{padding:4px 0}
