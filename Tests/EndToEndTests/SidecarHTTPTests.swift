@@ -90,7 +90,7 @@ struct SidecarHTTPTests {
     @Test("Who asks and reads nothing is closed, holds one page at most, and keeps nobody from scraping")
     func slowReaders() async throws {
         let (sidecar, server, _) = try await sidecar(
-            ["--limits-request-seconds", "2", "--limits-connections", "40", "--scrape-age-seconds", "60"]
+            ["--limits-request-seconds", "2", "--limits-connections", "40"]
         )
         let before = try await sidecar.sample("sidecar_process_memory_usage_bytes")
         var clients: [BadClient] = []
