@@ -15,6 +15,8 @@ final class ExportLane: Sendable {
     private let wakes: AsyncStream<Void>
     private let wake: AsyncStream<Void>.Continuation
     private let duration: Metrics.Timer
+    /// When it was last said that the collector's answers are not what they should be.
+    private let saidAt = Mutex<ContinuousClock.Instant?>(nil)
 
     init(_ kind: ExportKind, _ settings: OTLPSettings, sender: OTLPSender, logger: Logger) {
         self.kind = kind
@@ -69,10 +71,7 @@ final class ExportLane: Sendable {
                 queue.withLock { $0.done() }
                 request("refused")
                 count("refused", batch.items)
-                logger.error(
-                    "the collector refuses what it is sent",
-                    metadata: ["kind": "\(kind)", "error": "\(problem)", "items": "\(batch.items)"]
-                )
+                log("the collector refuses what it is sent", problem)
             case .again(let wait):
                 queue.withLock { $0.putBack() }
                 request("again")
@@ -103,7 +102,14 @@ final class ExportLane: Sendable {
         }
     }
 
+    /// At most every ten seconds: the counters tell how often.
     private func log(_ message: Logger.Message, _ detail: String) {
+        let isDue = saidAt.withLock { saidAt in
+            if let last = saidAt, last.duration(to: .now) < .seconds(10) { return false }
+            saidAt = .now
+            return true
+        }
+        guard isDue else { return }
         logger.warning(message, metadata: ["kind": "\(kind)", "error": "\(detail.prefix(500))"])
     }
 
