@@ -67,7 +67,7 @@ struct ExportQueueTests {
         #expect(queue.next(at: start).batch?.items == 4)
         #expect(queue.add(batch(3)) == 4)
         #expect(queue.size == (7, 20))
-        #expect(queue.add(batch(1, bytes: 90)) == 4)
+        #expect(queue.add(batch(1, bytes: 91)) == 4)
         #expect(queue.size == (4, 10))
         queue.done()
         #expect(queue.size == (0, 0) && queue.isEmpty)

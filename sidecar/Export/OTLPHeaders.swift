@@ -28,7 +28,11 @@ final class OTLPHeaders: Sendable {
 
     static func parse(_ data: Data, _ path: String) throws(SettingsFile.Refused) -> [(String, String)] {
         var headers: [(String, String)] = []
-        let lines = String(decoding: data, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
+        // With CR and LF as one character, so not split by "\n".
+        let lines = String(decoding: data, as: UTF8.self).split(
+            omittingEmptySubsequences: false,
+            whereSeparator: \.isNewline
+        )
         for (number, line) in lines.enumerated() {
             let line = line.trimmingCharacters(in: .whitespacesAndNewlines)
             if line.isEmpty || line.hasPrefix("#") { continue }
