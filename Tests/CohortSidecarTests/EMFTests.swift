@@ -90,6 +90,8 @@ struct EMFTests {
         // The server that did not answer comes back.
         #expect(state.lines([], namespace: "C", now: 7_000).isEmpty)
         #expect(try read(total(10, start: 4_500), at: 8_000) == 1)
+        // Yet another one, that has counted further already.
+        #expect(try read(total(500, start: 8_500), at: 9_000) == 500)
     }
 
     @Test("Distributions are values with counts, of what has come since")
