@@ -3,9 +3,11 @@ import Foundation
 import Logging
 import Metrics
 import NIOPosix
+import OTLP
 import RPC
 import ServiceLifecycle
 import ServiceSettings
+import Synchronization
 import Telemetry
 import UnixSignals
 
@@ -47,6 +49,9 @@ enum CohortSidecar {
         do {
             try await run(settings, client, telemetry, logger)
             logger.info("stopped")
+        } catch let error as SettingsError {
+            FileHandle.standardError.write(Data("cohort-sidecar: \(error)\n".utf8))
+            exit(2)
         } catch {
             logger.critical("stopped by a failure", metadata: ["error": "\(error)"])
             exit(1)
@@ -74,28 +79,49 @@ enum CohortSidecar {
         telemetry.beforeReading { process.update() }
         let link = ServerLink(settings, client: client, logger: logger)
         let dashboard = Dashboard(settings, link: link)
-        let http = HTTPServer(
-            settings,
-            link: link,
-            dashboard: dashboard,
-            own: telemetry.metrics,
-            refresh: { telemetry.refresh() },
-            logger: logger
+        let own: @Sendable () -> OTLPMetricsData = {
+            telemetry.refresh()
+            return telemetry.metrics.snapshot()
+        }
+        // Stopped in reverse: first nobody is let in, then what waits is sent, last the connection to the server ends.
+        var services: [any Service] = [link, dashboard]
+        services += try Self.exporters(settings, link, own, telemetry, logger)
+        if let reloader = settings.http.reloader { services.append(reloader) }
+        services.append(
+            try HTTPServer(settings, link: link, dashboard: dashboard, own: own, logger: logger).application()
         )
+        let connections = Gauge(label: "sidecar.http.connections")
+        telemetry.beforeReading { connections.record(ConnectionGuard.open.load(ordering: .relaxed)) }
         var lifecycleLogger = Logger(label: "lifecycle")
         lifecycleLogger.logLevel = .warning
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: [
-                    .init(service: link, failureTerminationBehavior: .gracefullyShutdownGroup),
-                    .init(service: dashboard, failureTerminationBehavior: .gracefullyShutdownGroup),
-                    .init(service: http.application, failureTerminationBehavior: .gracefullyShutdownGroup),
-                ],
+                services: services.map {
+                    .init(service: $0, failureTerminationBehavior: .gracefullyShutdownGroup)
+                },
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: lifecycleLogger
             )
         )
         try await group.run()
+    }
+
+    /// What sends metrics and spans elsewhere, where that is wanted.
+    private static func exporters(
+        _ settings: SidecarSettings,
+        _ link: ServerLink,
+        _ own: @escaping @Sendable () -> OTLPMetricsData,
+        _ telemetry: TelemetrySystem,
+        _ logger: Logger
+    ) throws -> [any Service] {
+        var services: [any Service] = []
+        if let emf = settings.emf { services.append(try EMFWriter(emf, link: link, own: own, logger: logger)) }
+        if let otlp = settings.otlp {
+            let exporter = try OTLPExporter(otlp, drain: settings.drain, link: link, own: own, logger: logger)
+            telemetry.beforeReading { exporter.update() }
+            services.append(exporter)
+        }
+        return services
     }
 }
 
@@ -123,7 +149,37 @@ enum SidecarMetrics {
         MetricDescription("sidecar.scrapes", "{scrape}", "questions for the server's metrics, by outcome"),
         MetricDescription("sidecar.scrape.duration", "s", "time until the server has handed out its metrics"),
         MetricDescription("sidecar.dashboard.samples", "{sample}", "samples kept for the dashboard"),
+        MetricDescription(
+            "sidecar.render.duration",
+            "s",
+            "time to make a page of metrics of what the server has handed out"
+        ),
         MetricDescription("sidecar.http.requests", "{request}", "HTTP requests, by path and status"),
+        MetricDescription("sidecar.http.connections", "{connection}", "HTTP connections now"),
+        MetricDescription(
+            "sidecar.http.connections.closed",
+            "{connection}",
+            "HTTP connections closed because they took too long or sent too much, by reason"
+        ),
+        MetricDescription(
+            "sidecar.spans.streams",
+            "{stream}",
+            "streams of spans that the server has ended, by outcome"
+        ),
+        MetricDescription(
+            "sidecar.export.items",
+            "{item}",
+            "spans and points of metrics that are done with, by kind and outcome"
+        ),
+        MetricDescription("sidecar.export.requests", "{request}", "requests to the collector, by kind and outcome"),
+        MetricDescription("sidecar.export.duration", "s", "time for an answer of the collector, by kind"),
+        MetricDescription(
+            "sidecar.export.queue.items",
+            "{item}",
+            "spans and points that wait for the collector, by kind"
+        ),
+        MetricDescription("sidecar.export.queue.bytes", "By", "bytes that wait for the collector, by kind"),
+        MetricDescription("sidecar.emf.lines", "{line}", "lines for CloudWatch, and values left out, by outcome"),
         MetricDescription("sidecar.process.cpu.time", "s", "processor time, by cpu.mode"),
         MetricDescription("sidecar.process.memory.usage", "By", "resident memory"),
         MetricDescription("sidecar.process.uptime", "s", "time since the start"),

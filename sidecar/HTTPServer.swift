@@ -3,41 +3,44 @@ import Hummingbird
 import Logging
 import Metrics
 import NIOCore
+import OTLP
 import RPC
 import Telemetry
 
 /// The sidecar's HTTP side: `/metrics`, `/livez`, `/readyz`, `/startupz`, and the dashboard at `/`. Everything is GET, and no body is read.
+///
+/// ``HTTPProtection`` says who may ask, and how much.
 struct HTTPServer {
     private let settings: SidecarSettings
     private let link: ServerLink
     private let dashboard: Dashboard
-    private let own: MetricsRegistry
-    private let refresh: @Sendable () -> Void
+    private let own: @Sendable () -> OTLPMetricsData
+    private let pages = PageCache()
+    private let renderTime = Metrics.Timer(label: "sidecar.render.duration")
     private let logger: Logger
 
-    /// - Parameters:
-    ///   - own: The sidecar's own metrics, served beside the server's.
-    ///   - refresh: Brings those up to date.
+    /// - Parameter own: The sidecar's own metrics as they are now, served beside the server's.
     init(
         _ settings: SidecarSettings,
         link: ServerLink,
         dashboard: Dashboard,
-        own: MetricsRegistry,
-        refresh: @escaping @Sendable () -> Void,
+        own: @escaping @Sendable () -> OTLPMetricsData,
         logger: Logger
     ) {
         self.settings = settings
         self.link = link
         self.dashboard = dashboard
         self.own = own
-        self.refresh = refresh
         self.logger = logger
     }
 
     /// The service; it says where it listens once it does.
-    var application: some ApplicationProtocol {
+    func application() throws -> some ApplicationProtocol {
         let router = Hummingbird.Router()
         router.add(middleware: CountingMiddleware())
+        if let token = settings.http.token {
+            router.add(middleware: TokenMiddleware(token: token, open: Set(probes.map { "/" + $0.0 } + ["/"])))
+        }
         router.get("metrics") { request, _ in await metrics(request) }
         dashboard.addRoutes(to: router)
         for (path, probe) in probes {
@@ -45,16 +48,7 @@ struct HTTPServer {
         }
         return Application(
             router: router,
-            server: .http1(
-                configuration: .init(
-                    idleTimeout: .seconds(60),
-                    httpDecoderConfiguration: .init(
-                        maxHeaderFieldSize: 8 << 10,
-                        maxHeaderListSize: 16 << 10,
-                        maxHeaderFieldCount: 100
-                    )
-                )
-            ),
+            server: try settings.http.server(),
             configuration: ApplicationConfiguration(
                 address: .hostname(settings.listen.host, port: settings.listen.port),
                 serverName: nil,
@@ -78,14 +72,19 @@ struct HTTPServer {
 
     private func metrics(_ request: Request) async -> Response {
         let format = PrometheusText.Format(accept: request.headers[.accept])
-        let servers = await link.metrics()
-        refresh()
-        // The server's first: it names the target.
-        let page = PrometheusText.render([servers, own.snapshot()].compactMap { $0 }, as: format)
+        let page = await pages.page(format, notOlderThan: settings.scrapeAge) {
+            let servers = await link.metrics()
+            let own = own()
+            let begin = ContinuousClock.now
+            // The server's first: it names the target.
+            let page = ByteBuffer(string: PrometheusText.render([servers, own].compactMap { $0 }, as: format))
+            renderTime.recordNanoseconds(Int64(begin.duration(to: .now) / .nanoseconds(1)))
+            return page
+        }
         return Response(
             status: .ok,
             headers: [.contentType: format.contentType, .cacheControl: "no-store"],
-            body: ResponseBody(byteBuffer: ByteBuffer(string: page))
+            body: ResponseBody(byteBuffer: page)
         )
     }
 

@@ -4,6 +4,7 @@ import Metrics
 import OTLP
 import RPC
 import ServiceLifecycle
+import SwiftProtobuf
 import Synchronization
 
 /// The sidecar's side of the server: asks it how it is at a steady pace, and for its metrics when somebody wants them.
@@ -78,6 +79,11 @@ final class ServerLink: Service {
     }
 
     private static let check = MethodDescriptor(service: "grpc.health.v1.Health", method: "Check", kind: .unary)
+
+    /// The server's spans, as they end: until the stream breaks, the server drains or the task is cancelled.
+    func spans() async throws(RPCError) -> ResponseStream<OTLPTracesData> {
+        try await api.operations.streamSpans(.with { $0.follow = true })
+    }
 
     /// The server's metrics, not older than the settings allow: however many ask at once, it is asked once. Nil where it does not
     /// answer.

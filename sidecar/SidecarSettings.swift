@@ -19,6 +19,11 @@ struct SidecarSettings: Sendable {
     /// Time that the dashboard looks back.
     let dashboardHistory: Duration
     let logLevel: String
+    let http: HTTPProtection
+    let otlp: OTLPSettings?
+    let emf: EMFSettings?
+    /// Time at the end for a collector to take what waits.
+    let drain: Duration
 
     /// - Throws: ``SettingsError`` naming the setting and what would be right.
     init(_ reader: SettingsReader) throws {
@@ -58,6 +63,10 @@ struct SidecarSettings: Sendable {
         dashboardInterval = try reader.seconds("dashboard.seconds")
         dashboardHistory = try reader.seconds("dashboard.history.seconds")
         logLevel = try reader.word("log.level") ?? "info"
+        http = try HTTPProtection(reader, listen: listen)
+        otlp = try OTLPSettings(reader)
+        emf = try EMFSettings(reader)
+        drain = try reader.seconds("shutdown.seconds")
     }
 }
 
@@ -127,7 +136,7 @@ extension SettingCatalogue {
                 .whole(1...10_000, default: 100),
                 "connections of scrapers and probes at once"
             ),
-        ],
-        foreign: ["COHORT_OUTPUT"]
+        ] + Setting.http + Setting.export,
+        foreign: ["COHORT_TOKEN"]
     )
 }

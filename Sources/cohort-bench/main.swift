@@ -8,10 +8,11 @@ import Foundation
 ///     cohort-bench open DIRECTORY
 ///     cohort-bench audit DIRECTORY
 ///     cohort-bench members DIRECTORY
+///     cohort-bench series CERTIFICATE KEY HISTOGRAMS TOTALS
 ///
 /// `ingest` fills a new store and then updates random customers; `open` measures the start, the memory and checks;
 /// `audit` starts the engine and derives all memberships anew; `members` writes the members of every cohort as Redis
-/// commands that add them to sets.
+/// commands that add them to sets; `series` serves so many metrics by RPC and TLS, for a sidecar to scrape.
 struct Bench {
     /// Of one run: what it leaves behind is thrown away.
     static let audit = AuditKeyring()
@@ -257,11 +258,14 @@ case ("members", 3): try await Bench.members(arguments[2])
 case ("audit", 3): try await Bench.audit(arguments[2])
 case ("chain", 2): Bench.chain()
 case ("open", 3): try await Bench.open(arguments[2])
+case ("series", 6):
+    let server = SeriesServer(histograms: Int(arguments[4]) ?? 0, totals: Int(arguments[5]) ?? 0)
+    try await server.run(certificate: arguments[2], key: arguments[3])
 default:
     FileHandle.standardError.write(
         Data(
             ("usage: cohort-bench ingest DIRECTORY CUSTOMERS [UPDATES] | open DIRECTORY | audit DIRECTORY | members DIRECTORY "
-                + "| chain\n").utf8
+                + "| chain | series CERTIFICATE KEY HISTOGRAMS TOTALS\n").utf8
         )
     )
     exit(2)

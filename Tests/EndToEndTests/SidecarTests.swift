@@ -1,37 +1,8 @@
 import CohortAPI
 import Foundation
-import FoundationNetworking
-import NIOCore
-import NIOPosix
 import RPC
 import SwiftProtobuf
 import Testing
-
-/// A real `cohort-sidecar` on a free port of loopback.
-private final class TestSidecar: Sendable {
-    let program: RunningProgram
-    let address: String
-
-    init(server: Endpoint, ca: String, _ arguments: [String] = []) async throws {
-        program = try RunningProgram(
-            Programs.sidecar,
-            ["--endpoint", "\(server)", "--ca", ca, "--listen", "127.0.0.1:0", "--poll-seconds", "0.1"] + arguments
-        )
-        address = "\(try await TestServer.address(program))"
-    }
-
-    deinit { program.signal(SIGKILL) }
-
-    func get(_ path: String, accept: String? = nil) async throws -> (status: Int, type: String, body: String) {
-        guard let url = URL(string: "http://\(address)\(path)") else { throw HarnessError("no URL: \(path)") }
-        var request = URLRequest(url: url, timeoutInterval: 20)
-        if let accept { request.setValue(accept, forHTTPHeaderField: "Accept") }
-        let (data, response) = try await URLSession.shared.data(for: request)
-        guard let response = response as? HTTPURLResponse else { throw HarnessError("no HTTP: \(response)") }
-        let type = response.value(forHTTPHeaderField: "Content-Type") ?? ""
-        return (response.statusCode, type, String(decoding: data, as: UTF8.self))
-    }
-}
 
 @Suite("Sidecar")
 struct SidecarTests {
@@ -88,43 +59,14 @@ struct SidecarTests {
         let directory = try TemporaryDirectory()
         let server = try await checkedServer(directory)
         let sidecar = try await TestSidecar(server: server.endpoint, ca: server.tlsFile("ca.pem"))
-        try directory.write(
-            "prometheus.yml",
-            """
-            global: {scrape_interval: 1s}
-            scrape_configs:
-              - job_name: cohort
-                static_configs: [{targets: ["\(sidecar.address)"]}]
-            """
-        )
-        // A port that was free a moment ago: Prometheus does not tell which one it was given.
-        let free = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton).bind(
-            host: "127.0.0.1",
-            port: 0
-        ).get()
-        let port = free.localAddress?.port ?? 0
-        try await free.close()
-        let prometheus = try RunningProgram(
-            URL(fileURLWithPath: "/usr/bin/prometheus"),
-            [
-                "--config.file", directory.file("prometheus.yml"), "--storage.tsdb.path", directory.file("tsdb"),
-                "--web.listen-address", "127.0.0.1:\(port)",
-            ]
-        )
-        defer { prometheus.signal(SIGKILL) }
-        func query(_ text: String) async throws -> String {
-            var parts = URLComponents(string: "http://127.0.0.1:\(port)/api/v1/query")
-            parts?.queryItems = [URLQueryItem(name: "query", value: text)]
-            guard let url = parts?.url, let (data, _) = try? await URLSession.shared.data(from: url) else { return "" }
-            return String(decoding: data, as: UTF8.self)
-        }
+        let prometheus = try await TestPrometheus(target: sidecar.address)
         let calls = { (code: String) in
             "sum(rpc_server_call_duration_seconds_count{rpc_method=\"cohort.v1.MembershipService/CheckMembership\","
                 + "rpc_response_status_code=\"\(code)\"})"
         }
-        try await eventually("no scrape: \(prometheus.errors)") { try await query(calls("OK")).contains(",\"20\"]") }
-        #expect(try await query(calls("NOT_FOUND")).contains(",\"3\"]"))
-        #expect(try await query("up{job=\"cohort\"}").contains(",\"1\"]"))
+        try await eventually("no scrape: \(prometheus.program.errors)") { await prometheus.query(calls("OK")) == 20 }
+        #expect(await prometheus.query(calls("NOT_FOUND")) == 3)
+        #expect(await prometheus.query("up{job=\"cohort\"}") == 1)
     }
 
     @Test("Probes follow the server: not yet there, serving, stalled, gone and back")

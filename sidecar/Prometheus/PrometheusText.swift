@@ -5,7 +5,7 @@ import OTLP
 ///
 /// Names follow OpenTelemetry's rules for Prometheus: `.` becomes `_`, the unit is appended, and totals end with `_total`.
 struct PrometheusText {
-    enum Format: Equatable {
+    enum Format: Hashable {
         case openMetrics
         case text
 
