@@ -185,6 +185,10 @@ enum SidecarMetrics {
         MetricDescription("sidecar.process.uptime", "s", "time since the start"),
         MetricDescription("sidecar.process.file_descriptors", "{file_descriptor}", "file descriptors open"),
         MetricDescription("sidecar.process.threads", "{thread}", "threads"),
+        MetricDescription("sidecar.telemetry.spans.waiting", "{span}", "spans of the sidecar, which has none"),
+        MetricDescription("sidecar.telemetry.spans.dropped", "{span}", "of these, lost"),
+        MetricDescription("sidecar.telemetry.access_log.suppressed", "{line}", "access lines, of which it has none"),
+        MetricDescription("sidecar.telemetry.log.lines_lost", "{line}", "log lines that could not be written"),
         MetricDescription("sidecar.telemetry.metrics.series", "{series}", "series of all metrics of the sidecar"),
         MetricDescription(
             "sidecar.telemetry.metrics.series_overflowed",

@@ -24,7 +24,7 @@ struct ComparisonTests {
         let same = SampleResult.make(rate: 1_000, seconds: 20, seed: 2)
         let slower = SampleResult.make(rate: 1_000, seconds: 20, median: 1.25, seed: 3)
         let p99 = try difference(.p99, before, slower)
-        #expect(p99.isCertain && p99.change.contains(0.25) && p99.change.low > 0.1, "\(p99)")
+        #expect(p99.isCertain && p99.change.low > 0.1 && p99.change.high < 0.4, "\(p99)")
         #expect(try judge("p99=10%,rate=5%", before, slower) == [.failed, .passed])
         #expect(try judge("p99=50%,rate=5%", before, slower) == [.passed, .passed])
         #expect(try judge("p99=10%,p50=10%,rate=5%,errors=1%", before, same) == [.passed, .passed, .passed, .passed])
@@ -58,7 +58,7 @@ struct ComparisonTests {
             return result
         }
         let before = make([1, 3, 0.8, 2.5, 1, 0.9], 1)
-        let after = make([3, 1, 2.8, 1.2, 3.2, 0.9], 20)
+        let after = make([3, 1, 2.8, 1.2, 2.2, 0.9], 20)
         let mean = try difference(.mean, before, after)
         #expect(mean.change.value > 0.1 && !mean.isCertain, "\(mean)")
         #expect(try judge("mean=10%", before, after) == [.uncertain])

@@ -10,12 +10,13 @@ struct SidecarExportTests {
     private func sidecar(
         _ server: TestServer,
         _ collector: TestCollector,
-        _ arguments: [String] = []
+        _ arguments: [String] = [],
+        metricsSeconds: Int = 1
     ) async throws -> TestSidecar {
         try await TestSidecar(
             server: server.endpoint,
             ca: server.tlsFile("ca.pem"),
-            ["--otlp-endpoint", collector.endpoint, "--otlp-metrics-seconds", "1"] + arguments
+            ["--otlp-endpoint", collector.endpoint, "--otlp-metrics-seconds", "\(metricsSeconds)"] + arguments
         )
     }
 
@@ -217,7 +218,8 @@ struct SidecarExportTests {
         let one = try await sidecar(
             server,
             collector,
-            ["--otlp-metrics-seconds", "3600", "--shutdown-seconds", "20"]
+            ["--shutdown-seconds", "20"],
+            metricsSeconds: 3_600
         )
         collector.behave(.status(503, retryAfter: nil))
         try await check(server, 20)

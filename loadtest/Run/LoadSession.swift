@@ -73,7 +73,7 @@ final class LoadSession: Sendable {
     /// - Throws: `LoadFailure` with the method, why it failed and what to do.
     func check(_ scenario: Scenario) async throws {
         for entry in scenario.mix {
-            var source = try RequestSource(entry, scenario, seed: scenario.seed)
+            var source = try RequestSource(entry, scenario, seed: scenario.seed, calls: 1)
             let request = try source.request()
             let timeout = NIODeadline.now() + .seconds(10)
             let code: RPCError?

@@ -89,7 +89,12 @@ final class OpenLoop {
                     metadata: entry.criticality.map { [Criticality.metadataKey: $0.name] } ?? Metadata(),
                     deadline: entry.deadline.map { TimeAmount(clamping: $0) },
                     weight: sum,
-                    source: try RequestSource(entry, scenario, seed: scenario.seed &+ UInt64(index) &+ 2)
+                    source: try RequestSource(
+                        entry,
+                        scenario,
+                        seed: scenario.seed &+ UInt64(index) &+ 2,
+                        calls: profile.calls
+                    )
                 )
             )
         }

@@ -84,15 +84,16 @@ struct RequestSource {
     private var made: [ByteBuffer] = []
     private var next = 0
 
+    /// - Parameter calls: As many as will be asked for, about: no more are made beforehand.
     /// - Throws: What SwiftProtobuf throws for a message that it cannot write.
-    init(_ entry: MixEntry, _ scenario: Scenario, seed: UInt64) throws {
+    init(_ entry: MixEntry, _ scenario: Scenario, seed: UInt64, calls: Double) throws {
         self.entry = entry
         self.scenario = scenario
         keys = KeySampler(scenario.keys, count: scenario.population.customers)
         generator = SplitMix64(state: seed)
         guard !entry.operation.isWrite else { return }
         // Enough of them that a skewed choice stays one, in a few tens of MiB.
-        let count = max(64, min(1 << 18, (1 << 20) / entry.size))
+        let count = max(1, min(1 << 18, (1 << 20) / entry.size, Int(min(calls, 1e9).rounded(.up))))
         made.reserveCapacity(count)
         for _ in 0..<count { made.append(try make()) }
     }
