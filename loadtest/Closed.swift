@@ -184,9 +184,12 @@ final class ClosedLoop {
             case .success(let bytes, _): running.members += isBatch ? Self.members(inBatch: bytes) : Self.member(bytes)
             }
         }
-        if now < stopAt {
+        // On a connection that is gone a call would fail at once, and so on without an end.
+        let isGone = if case .failure = outcome { !connection.isUsable } else { false }
+        if now < stopAt, !isGone {
             call(connection)
         } else if outstanding == 0 {
+            if now < stopAt { running.errors += 1 }
             result.succeed(running)
         }
     }

@@ -58,9 +58,11 @@ extension LoadTest {
                     try await call.requests.write(request)
                     next = end
                 } else {
-                    guard let answer = try await answers.next(isolation: #isolation) else { break }
+                    guard let answer = try await answers.next(isolation: #isolation) else {
+                        throw LoadFailure("the server ended the import after \(done) rows")
+                    }
                     guard answer.counts.rejected == 0 else {
-                        throw ValidationError(
+                        throw LoadFailure(
                             "the server refused rows: \(answer.rejections.first?.description_p ?? "")"
                         )
                     }

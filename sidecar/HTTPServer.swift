@@ -40,6 +40,8 @@ struct HTTPServer {
         router.add(middleware: CountingMiddleware())
         if let token = settings.http.token {
             router.add(middleware: TokenMiddleware(token: token, open: Set(probes.map { "/" + $0.0 } + ["/"])))
+        } else if HTTPProtection.isLoopback(settings.listen.host) {
+            router.add(middleware: LocalNameMiddleware())
         }
         router.get("metrics") { request, _ in await metrics(request) }
         dashboard.addRoutes(to: router)

@@ -60,8 +60,17 @@ struct SidecarSettings: Sendable {
             stall: try reader.seconds("probes.stall.seconds"),
             stale: try reader.seconds("probes.stale.seconds")
         )
+        guard probes.stale > poll, probes.stall > poll + timeout else {
+            throw SettingsError(
+                "--probes-stale-seconds takes more than --poll-seconds, and --probes-stall-seconds more than that and "
+                    + "--timeout-seconds together: else a server that answers is taken for one that does not"
+            )
+        }
         dashboardInterval = try reader.seconds("dashboard.seconds")
         dashboardHistory = try reader.seconds("dashboard.history.seconds")
+        guard dashboardHistory / dashboardInterval <= 3_600 else {
+            throw SettingsError("--dashboard-history-seconds takes at most 3600 times --dashboard-seconds")
+        }
         logLevel = try reader.word("log.level") ?? "info"
         http = try HTTPProtection(reader, listen: listen)
         otlp = try OTLPSettings(reader)

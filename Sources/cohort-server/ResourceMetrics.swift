@@ -5,15 +5,18 @@ import Metrics
 final class ResourceMetrics: Sendable {
     private let memoryLimit: Gauge
     private let descriptorsLimit: Gauge
+    private let processors: Gauge
 
     init(factory: any MetricsFactory = MetricsSystem.factory) {
         func gauge(_ name: String) -> Gauge { Gauge(label: name, dimensions: [], factory: factory) }
         memoryLimit = gauge("process.memory.limit")
         descriptorsLimit = gauge("process.file_descriptors.limit")
+        processors = gauge("process.cpu.count")
     }
 
     func update() {
         memoryLimit.record(MemoryLimit.bytes)
+        processors.record(ProcessInfo.processInfo.activeProcessorCount)
         if let limits = try? String(contentsOfFile: "/proc/self/limits", encoding: .utf8),
             let descriptors = Self.descriptors(inLimits: limits)
         {

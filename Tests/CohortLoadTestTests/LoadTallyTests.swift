@@ -16,7 +16,7 @@ struct LoadTallyTests {
         tally.sent(0, due: at(0), at: at(400))
         tally.ended(0, due: at(0), at: at(500), code: nil)
         tally.endInterval(at: at(1_000))
-        tally.finish(waited: .nanoseconds(0))
+        tally.finish(at: at(1_000))
         let latency = LatencyRecord(tally.methods[0].latency)
         #expect(abs(latency.p50 - 500) < 1)
         #expect(abs(LatencyRecord(tally.lag).p99 - 400) < 1)
@@ -29,10 +29,10 @@ struct LoadTallyTests {
         for _ in 0..<3 { tally.sent(1, due: at(10), at: at(10)) }
         tally.ended(1, due: at(10), at: at(11), code: "INTERNAL")
         tally.endInterval(at: at(1_000))
-        tally.finish(waited: .seconds(5))
+        tally.finish(at: at(6_000))
         #expect(tally.methods[1].errors == ["INTERNAL": 1, "UNANSWERED": 2])
         #expect(tally.methods[1].sent == 3 && tally.methods[0].sent == 0)
-        #expect(LatencyRecord(tally.methods[1].latency).p99 > 4_990)
+        #expect(LatencyRecord(tally.methods[1].latency).p99 > 4_980)
         #expect(tally.intervals[0].errors == 3)
         #expect(tally.failed.totalCount == 3)
     }
@@ -57,7 +57,7 @@ struct LoadTallyTests {
         tally.notSent(0, due: at(-5), "NOT_SENT")
         tally.ended(0, due: at(-10), at: at(5), code: nil)
         tally.endInterval(at: at(1_000))
-        tally.finish(waited: .nanoseconds(0))
+        tally.finish(at: at(1_000))
         #expect(tally.methods[0].sent == 0 && tally.methods[0].errors.isEmpty)
         #expect(tally.intervals[0].answered == 0 && tally.intervals[0].latency.count == 0)
     }
@@ -67,7 +67,7 @@ struct LoadTallyTests {
         var tally = LoadTally(methods: 1, begin: begin)
         tally.notSent(0, due: at(5), "NOT_SENT")
         tally.endInterval(at: at(1_000))
-        tally.finish(waited: .nanoseconds(0))
+        tally.finish(at: at(1_000))
         #expect(tally.methods[0].errors == ["NOT_SENT": 1] && tally.methods[0].sent == 1)
         #expect(tally.intervals[0].wanted == 1 && tally.intervals[0].sent == 0 && tally.intervals[0].errors == 1)
         #expect(tally.methods[0].latency.totalCount == 0)
@@ -81,5 +81,22 @@ struct LoadTallyTests {
         let late = LoadResult.Generator(LatencyRecord(record), cpuRatio: 0.97, longest: 2)
         #expect(late.isBottleneck && late.reason?.contains("--max-lag") == true)
         #expect(!LoadResult.Generator(LatencyRecord(record), cpuRatio: 0.97, longest: 10).isBottleneck)
+    }
+
+    @Test("Answers that come after the end are no throughput, and a call that nobody answered took from its own second")
+    func late() {
+        var tally = LoadTally(methods: 1, begin: begin)
+        for second in 0..<3 { tally.sent(0, due: at(Int64(second) * 1_000), at: at(Int64(second) * 1_000)) }
+        tally.endInterval(at: at(1_000))
+        tally.endInterval(at: at(2_000))
+        tally.ended(0, due: at(1_000), at: at(2_500), code: nil)
+        tally.endInterval(at: at(3_000))
+        tally.ended(0, due: at(2_000), at: at(4_000), code: nil)
+        tally.finish(at: at(5_000))
+        #expect(tally.answeredWithin == 1)
+        #expect(tally.methods[0].errors == ["UNANSWERED": 1])
+        // Due in the first second: four seconds at least.
+        #expect(abs(LatencyRecord(tally.failed).maximum - 4_000) < 5)
+        #expect(tally.intervals[2].answered == 2)
     }
 }

@@ -78,7 +78,10 @@ private final class PeerService: RegistrableService {
     func register(with router: inout Router) {
         router.unary(MembershipServiceMethods.explainMembership) {
             [self] (_: ExplainMembershipRequest, _) async throws(RPCError) -> ExplainMembershipResponse in
-            try? await Task.sleep(until: answerTime(), tolerance: .zero)
+            let time = answerTime()
+            // Timers are late by a tenth of a millisecond; the last of the time is spent looking at the clock.
+            try? await Task.sleep(until: time - .microseconds(200), tolerance: .zero)
+            while ContinuousClock.now < time {}
             return ExplainMembershipResponse()
         }
     }

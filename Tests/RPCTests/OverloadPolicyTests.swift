@@ -123,6 +123,36 @@ struct OverloadPolicyTests {
         #expect(queue.ended(.untold, at: start) == [.run(5)])
     }
 
+    @Test("failures tell how long calls take now: a call that has less is not run, though those that succeed were fast")
+    func currentTime() {
+        var policy = AdmissionQueue.Policy()
+        policy.limit.initial = 2
+        policy.limit.minimum = 2
+        var queue = AdmissionQueue(policy)
+        var now = start
+        func run() { #expect(queue.arrive(.critical, deadline: nil, at: now) == .run) }
+        run()
+        run()
+        for _ in 0..<50 {
+            now = now + .milliseconds(1)
+            _ = queue.ended(.measured(since: now - .milliseconds(1)), at: now)
+            run()
+        }
+        // It has just enough, by what calls took until now.
+        #expect(queue.arrive(.critical, deadline: now + .milliseconds(40), at: now) == .wait(1, displaced: nil))
+        #expect(queue.cancel(1))
+        for _ in 0..<50 {
+            now = now + .milliseconds(100)
+            _ = queue.ended(.dropped(since: now - .milliseconds(100)), at: now)
+            run()
+        }
+        #expect(queue.arrive(.critical, deadline: now + .milliseconds(40), at: now) == .refuse(.deadline))
+        #expect(queue.arrive(.critical, deadline: now + .milliseconds(400), at: now) == .wait(2, displaced: nil))
+        // Its turn comes when it has too little left.
+        now = now + .milliseconds(350)
+        #expect(queue.ended(.dropped(since: now - .milliseconds(100)), at: now) == [.refuse(2, .deadline)])
+    }
+
     @Test("what cannot be answered by its deadline is refused: when it comes, or when its turn does")
     func deadlines() {
         var queue = queue(running: 1, waiting: 10)

@@ -114,7 +114,9 @@ struct CapacityResult: Codable, Sendable, Hashable {
     /// The instances that carry `rate` when one of them fails.
     static func instances(for rate: Double, operatingRate: Double) -> Int {
         // Rates are measured, so a millionth too many needs no further instance.
-        Int((rate / operatingRate - 1e-6).rounded(.up)) + 1
+        let needed = (rate / operatingRate - 1e-6).rounded(.up)
+        // What is no number compares false.
+        return needed < 1e9 ? max(0, Int(needed)) + 1 : 1_000_000_000
     }
 }
 
@@ -177,8 +179,12 @@ struct CapacityAnalysis {
 
     /// The step nearest beyond the capacity, where the limit shows; the highest one when all passed.
     private var limit: LoadResult {
-        let beyond = steps.map(\.result).filter { !slo.isMet(by: $0) || $0.generator.isBottleneck }
-        return beyond.min { $0.rateWanted < $1.rateWanted }
+        // Not a bad moment of a step below it.
+        let above = search.capacity ?? 0
+        let beyond = steps.filter {
+            $0.step.rate > above && (!slo.isMet(by: $0.result) || $0.result.generator.isBottleneck)
+        }
+        return beyond.min { $0.step.rate < $1.step.rate }?.result
             ?? steps.map(\.result).max { $0.rateWanted < $1.rateWanted } ?? steps[0].result
     }
 

@@ -25,8 +25,8 @@ extension LoadTest {
             guard (capacity == nil) != (instanceRate == nil) else {
                 throw ValidationError("give --capacity FILE, or --instance-rate and not both")
             }
-            if let instanceRate, !(instanceRate > 0 && instanceRate < 1e9) {
-                throw ValidationError("--instance-rate is \(instanceRate); it takes calls a second over 0")
+            if let instanceRate, !(instanceRate >= 0.001 && instanceRate < 1e9) {
+                throw ValidationError("--instance-rate is \(instanceRate); it takes 0.001 calls a second or more")
             }
             if let instances, !(1...1_000_000).contains(instances) {
                 throw ValidationError("--instances is \(instances); it takes 1 to 1000000")

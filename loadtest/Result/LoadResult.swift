@@ -135,7 +135,10 @@ struct LoadResult: Sendable, Hashable {
 
     /// Calls under way, the mean over the measurement.
     var meanInFlight: Double {
-        intervals.isEmpty ? 0 : intervals.reduce(0) { $0 + $1.inFlight } / Double(intervals.count)
+        guard duration > 0 else { return 0 }
+        // The last one may be shorter than a second.
+        let ends = intervals.dropFirst().map(\.at) + [duration]
+        return zip(intervals, ends).reduce(0) { $0 + $1.0.inFlight * max(0, $1.1 - $1.0.at) } / duration
     }
 }
 

@@ -53,7 +53,7 @@ struct ArrivalSchedule: Sendable {
         guard calls > 0 else { return 0 }
         let slope = (piece.to - piece.from) / piece.duration
         // This form of the root loses no digits where the slope is small.
-        let root = (piece.from * piece.from + 2 * slope * calls).squareRoot()
+        let root = max(0, piece.from * piece.from + 2 * slope * calls).squareRoot()
         return min(2 * calls / (piece.from + root), piece.duration)
     }
 }

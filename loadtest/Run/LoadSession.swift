@@ -89,7 +89,12 @@ final class LoadSession: Sendable {
                 let streams = StreamCalls(CohortClient(client), on: loop)
                 code = await streams.once(entry.operation, request, deadline: timeout, metadata: Metadata())
             }
-            if let code { throw LoadFailure(Self.problem(entry.operation, code), isUsage: true) }
+            if let code {
+                let usage: Set<RPCError.Code> = [
+                    .notFound, .unauthenticated, .permissionDenied, .invalidArgument, .unimplemented,
+                ]
+                throw LoadFailure(Self.problem(entry.operation, code), isUsage: usage.contains(code.code))
+            }
         }
     }
 
@@ -129,9 +134,9 @@ final class LoadSession: Sendable {
             return NIOLoopBound(open, eventLoop: loop)
         }.get()
         let api = CohortClient(client)
-        let watches = WatchCalls(api)
         let start = ContinuousClock.now.advanced(by: .seconds(scenario.warmup))
         let startTime = Date().addingTimeInterval(scenario.warmup)
+        let watches = WatchCalls(api, from: startTime, for: scenario.profile.duration)
         let ended = loop.submit { [loop] in
             let result = open.value.result.futureResult
             open.value.run()
@@ -147,7 +152,7 @@ final class LoadSession: Sendable {
                     guard readsServer else { return nil }
                     var probe = ServerProbe(api)
                     while !Task.isCancelled {
-                        await probe.read(start)
+                        await probe.read(start, for: scenario.profile.duration)
                         try? await Task.sleep(for: .seconds(1))
                     }
                     return probe.server
@@ -203,7 +208,7 @@ extension LoadResult {
             arrivals: scenario.arrivals.rawValue,
             seed: scenario.seed,
             rateWanted: duration > 0 ? scenario.profile.calls / duration : 0,
-            rateReached: duration > 0 ? Double(answered) / duration : 0,
+            rateReached: duration > 0 ? Double(tally.answeredWithin) / duration : 0,
             duration: duration,
             warmup: scenario.warmup,
             sent: sent,

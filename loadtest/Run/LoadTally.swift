@@ -9,8 +9,8 @@ struct LoadTally {
         var sent: UInt64 = 0
         var errors: [String: UInt64] = [:]
         var latency = LatencyRecord.makeHistogram()
-        /// Calls under way that count.
-        var waiting: UInt64 = 0
+        /// Calls under way that count, by the second in which they were due.
+        var waiting: [UInt64] = []
     }
 
     /// By the parts of the mix.
@@ -18,6 +18,9 @@ struct LoadTally {
     private(set) var intervals: [LoadResult.Interval] = []
     /// Of the calls that failed, of all methods.
     private(set) var failed = LatencyRecord.makeHistogram()
+    /// Answered well from the begin of the measurement to the end of the last interval, whenever they were due.
+    private(set) var answeredWithin: UInt64 = 0
+    private var completed: UInt64 = 0
     private(set) var lag = LatencyRecord.makeHistogram()
     private var current: [Histogram<UInt64>]
     private var interval = Counts()
@@ -51,7 +54,9 @@ struct LoadTally {
         started(at: now)
         guard due >= begin else { return }
         methods[method].sent += 1
-        methods[method].waiting += 1
+        let second = second(of: due)
+        while methods[method].waiting.count <= second { methods[method].waiting.append(0) }
+        methods[method].waiting[second] += 1
         interval.wanted += 1
         interval.sent += 1
         lag.record(Self.nanoseconds(now - due))
@@ -70,10 +75,11 @@ struct LoadTally {
     mutating func ended(_ method: Int, due: NIODeadline, at now: NIODeadline, code: String?) {
         area(until: now)
         inFlight -= 1
+        if code == nil, now >= begin { completed += 1 }
         guard due >= begin else { return }
         let time = Self.nanoseconds(now - due)
         current[method].record(time)
-        methods[method].waiting -= 1
+        methods[method].waiting[second(of: due)] -= 1
         if let code {
             failed.record(time)
             methods[method].errors[code, default: 0] += 1
@@ -87,6 +93,8 @@ struct LoadTally {
     mutating func endInterval(at end: NIODeadline) {
         area(until: end)
         let length = Double((end - intervalBegin).nanoseconds)
+        answeredWithin += completed
+        completed = 0
         let all = takeLatencies()
         intervals.append(
             LoadResult.Interval(
@@ -106,20 +114,23 @@ struct LoadTally {
 
     /// Ends the count. What ended after the last interval counts in it.
     ///
-    /// - Parameter waited: How long was waited for answers after the last call was due. Calls that have none yet took at least that
-    ///   long, and count with it: left out, they would make the percentiles better than they are.
-    mutating func finish(waited: TimeAmount) {
-        for index in methods.indices where methods[index].waiting > 0 {
-            let count = methods[index].waiting
-            methods[index].waiting = 0
-            methods[index].errors["UNANSWERED", default: 0] += count
-            interval.errors += count
-            current[index].record(Self.nanoseconds(waited), count: count)
-            failed.record(Self.nanoseconds(waited), count: count)
+    /// Calls that have no answer yet took at least from the end of the second in which they were due until now, and count with it:
+    /// left out, they would make the percentiles better than they are.
+    mutating func finish(at now: NIODeadline) {
+        for index in methods.indices {
+            for (second, count) in methods[index].waiting.enumerated() where count > 0 {
+                let time = Self.nanoseconds(now - (begin + .seconds(Int64(second) + 1)))
+                methods[index].errors["UNANSWERED", default: 0] += count
+                interval.errors += count
+                current[index].record(time, count: count)
+                failed.record(time, count: count)
+            }
+            methods[index].waiting = []
         }
         let late = takeLatencies()
         guard !intervals.isEmpty else { return }
         let last = intervals.count - 1
+        intervals[last].wanted += interval.wanted
         intervals[last].answered += interval.answered
         intervals[last].errors += interval.errors
         intervals[last].latency.merge(LatencyRecord(late, significantDigits: .two))
@@ -149,6 +160,8 @@ struct LoadTally {
         inFlightArea += Double(inFlight) * Double((now - inFlightSince).nanoseconds)
         inFlightSince = now
     }
+
+    private func second(of due: NIODeadline) -> Int { Int((due - begin).nanoseconds / 1_000_000_000) }
 
     private static func nanoseconds(_ time: TimeAmount) -> UInt64 {
         min(UInt64(max(0, time.nanoseconds)), LatencyRecord.longest)

@@ -76,7 +76,6 @@ final class OpenLoop {
         result = loop.makePromise()
         let profile = scenario.profile.preceded(by: scenario.warmup)
         schedule = ArrivalSchedule(profile, scenario.arrivals, seed: scenario.seed)
-        length = .nanoseconds(Int64(profile.duration * 1e9))
         picker = SplitMix64(state: scenario.seed &+ 1)
         var sum = 0.0
         parts = []
@@ -99,7 +98,8 @@ final class OpenLoop {
             )
         }
         totalWeight = sum
-        warmup = .nanoseconds(Int64(scenario.warmup * 1e9))
+        warmup = .nanoseconds(Int64((scenario.warmup * 1e9).rounded()))
+        length = warmup + .nanoseconds(Int64((scenario.profile.duration * 1e9).rounded()))
     }
 
     /// Begins. The measurement begins after the warm-up.
@@ -210,7 +210,8 @@ final class OpenLoop {
             tally.endInterval(at: end)
             if let last = tally.intervals.last { onInterval(last, tally.inFlight) }
         }
-        tally.finish(waited: max(.nanoseconds(0), .now() - end))
+        tally.finish(at: .now())
+        streams.cancel()
         let used = Self.processorSeconds() - processorBegin
         let passed = Double((NIODeadline.now() - start).nanoseconds) / 1e9
         result.succeed(Outcome(tally: tally, cpuRatio: min(1, passed > 0 ? used / passed : 0)))

@@ -27,7 +27,6 @@ extension OutputOptions {
         if let hgrm { try ResultFiles.write(Data(result.hgrm.utf8), to: hgrm) }
         if let html { try ResultFiles.write(Data(Report.run(result).utf8), to: html) }
         if let csv { try ResultFiles.write(Data(result.csv.utf8), to: csv) }
-        if let html { try ResultFiles.write(Data(Report.run(result).utf8), to: html) }
     }
 }
 

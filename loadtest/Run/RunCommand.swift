@@ -45,8 +45,8 @@ extension LoadTest {
                 throw error
             }
             result.slo = objectives?.evaluate(result) ?? []
-            try output.write(result)
             print(result.summary)
+            try output.write(result)
             if result.generator.isBottleneck {
                 throw LoadFailure("the generator was the limit: \(result.generator.reason ?? "")")
             }

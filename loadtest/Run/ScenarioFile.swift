@@ -78,7 +78,7 @@ struct ScenarioFile {
         }
         var entry = MixEntry(operation)
         if let weight = try map.number("weight") {
-            guard weight > 0 else { throw map.wrong("weight", "takes a number over 0") }
+            guard weight > 0, weight <= 1e9 else { throw map.wrong("weight", "takes a number over 0, up to 1e9") }
             entry.weight = weight
         }
         if map.has("size") {
@@ -120,10 +120,12 @@ struct ScenarioFile {
             return .spike(base: try map.rate("base"), peak: try map.rate("peak"), duration: try map.duration("for"))
         case "diurnal":
             let map = try members("low", "high", "period")
+            let period = try map.duration("period")
+            guard period >= 1 else { throw map.wrong("period", "takes a second at least") }
             return .diurnal(
                 low: try map.rate("low"),
                 high: try map.rate("high"),
-                period: try map.duration("period"),
+                period: period,
                 duration: try map.duration("for")
             )
         default:

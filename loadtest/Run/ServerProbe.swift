@@ -25,8 +25,10 @@ struct ServerProbe {
 
     /// Reads once. A server that does not answer or does not let this caller read leaves a gap.
     ///
-    /// - Parameter start: When the measurement begins.
-    mutating func read(_ start: ContinuousClock.Instant) async {
+    /// - Parameters:
+    ///   - start: When the measurement begins.
+    ///   - length: Of it, in seconds: what is read after its end is of a server that waits.
+    mutating func read(_ start: ContinuousClock.Instant, for length: Double) async {
         let options = CallOptions(timeout: .seconds(1))
         guard let data = try? await client.operations.scrapeMetrics(.init(), options: options) else { return }
         let now = ContinuousClock.now
@@ -38,11 +40,14 @@ struct ServerProbe {
         defer { last = (now, data) }
         guard let last else { return }
         let at = start.duration(to: now) / .seconds(1)
-        guard at >= 0 else { return }
+        guard (0...(length + 0.5)).contains(at) else { return }
         add(Change(from: last.data, to: data, seconds: last.at.duration(to: now) / .seconds(1)), at)
     }
 
     private mutating func add(_ change: Change, _ at: Double) {
+        if processors == nil, let count = change.level("process.cpu.count"), (1...1e6).contains(count) {
+            processors = Int(count)
+        }
         point(LimitingResource.SeriesName.cpu, "s/s", at, change.rate("process.cpu.time"))
         point("process.memory.usage", "By", at, change.level("process.memory.usage"))
         point("rpc.server.call.duration rate", "{call}/s", at, change.countRate("rpc.server.call.duration"))

@@ -2,12 +2,15 @@ import CohortAPI
 import NIOCore
 import RPC
 import SwiftProtobuf
+import Synchronization
 
 /// Calls that are streams, each in a task of its own: one page of members, or one message of an import and its receipt. They cost the
 /// generator far more than unary calls.
 final class StreamCalls: Sendable {
     private let client: CohortClient
     private let loop: any EventLoop
+    private let running = Mutex<[UInt64: Task<Void, Never>]>([:])
+    private let numbers = Atomic<UInt64>(0)
 
     init(_ client: CohortClient, on loop: any EventLoop) {
         self.client = client
@@ -25,10 +28,22 @@ final class StreamCalls: Sendable {
         done: @escaping (RPCError.Code?) -> Void
     ) {
         let done = NIOLoopBound(done, eventLoop: loop)
-        Task { [self] in
+        let number = numbers.wrappingAdd(1, ordering: .relaxed).newValue
+        let task = Task { [self] in
             let code = await once(operation, request, deadline: deadline, metadata: metadata)?.code
+            running.withLock { _ = $0.removeValue(forKey: number) }
             loop.execute { done.value(code) }
         }
+        running.withLock { $0[number] = task }
+    }
+
+    /// Ends those that run: nobody waits for them any more.
+    func cancel() {
+        let tasks = running.withLock { tasks in
+            defer { tasks = [:] }
+            return tasks
+        }
+        for task in tasks.values { task.cancel() }
     }
 
     /// Makes a call. Nil where it was answered.

@@ -14,9 +14,16 @@ final class WatchCalls: Sendable {
     }
 
     private let client: CohortClient
+    private let measured: ClosedRange<Date>
     private let counted = Mutex(Counted())
 
-    init(_ client: CohortClient) { self.client = client }
+    /// - Parameters:
+    ///   - begin: Of the measurement; what arrives before or after it does not count.
+    ///   - duration: In seconds.
+    init(_ client: CohortClient, from begin: Date, for duration: Double) {
+        self.client = client
+        measured = begin...begin.addingTimeInterval(duration)
+    }
 
     /// Runs so many until the task is cancelled; one that fails begins again after a second.
     func run(_ count: Int) async {
@@ -38,12 +45,13 @@ final class WatchCalls: Sendable {
             var messages = call.makeAsyncIterator()
             while let message = try await messages.next(isolation: #isolation) {
                 let now = Date()
+                guard measured.contains(now) else { continue }
                 counted.withLock { counted in
                     counted.events += UInt64(message.events.count)
                     for event in message.events {
                         // By two clocks where server and generator are two machines.
                         let seconds = max(0, now.timeIntervalSince(event.change.time.date))
-                        counted.latency.record(min(UInt64(seconds * 1e9), LatencyRecord.longest))
+                        counted.latency.record(UInt64(min(seconds * 1e9, Double(LatencyRecord.longest))))
                     }
                 }
             }

@@ -116,7 +116,7 @@ extension DashboardHistory.Sample {
 
     /// Four digits: more are noise, and a page that opens gets hundreds of samples.
     private static func rounded(_ value: Double) -> Double {
-        guard value != 0, value.isFinite else { return 0 }
+        guard value > 1e-12, value.isFinite else { return 0 }
         var scale = 1.0
         while value * scale < 1000 { scale *= 10 }
         return (value * scale).rounded() / scale

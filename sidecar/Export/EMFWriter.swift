@@ -58,15 +58,16 @@ final class EMFWriter: Service {
     }
 
     private func write() async {
+        // Before the totals are told off: what is left out now comes with the next set.
+        guard isWriting.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged
+        else { return count("full", 1) }
         let data = [await link.metrics(), own()].compactMap { $0 }
         let (lines, skipped) = state.withLock { state in
             let lines = state.lines(data, namespace: settings.namespace, now: WallClock.now())
             return (lines, state.skipped)
         }
         count("skipped", skipped)
-        guard !lines.isEmpty else { return }
-        guard isWriting.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged
-        else { return count("full", lines.count) }
+        guard !lines.isEmpty else { return isWriting.store(false, ordering: .releasing) }
         queue.async { [self] in
             let lost = file.map { file in
                 let before = file.linesLost

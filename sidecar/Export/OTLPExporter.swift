@@ -109,9 +109,9 @@ final class OTLPExporter: Service {
         while !Task.isCancelled {
             do throws(RPCError) {
                 let stream = try await link.spans()
-                if failures > 0 { logger.info("the server hands out spans again") }
                 var iterator = stream.makeAsyncIterator()
                 while let data = try await iterator.next(isolation: nil) {
+                    if failures > 0 { logger.info("the server hands out spans again") }
                     failures = 0
                     push(batcher.withLock { $0.add(data, at: .now) })
                 }

@@ -49,6 +49,7 @@ struct OTLPSender: Sendable {
         }
         if batch.isCompressed { request.headers.replaceOrAdd(name: "Content-Encoding", value: "gzip") }
         request.body = .bytes(ByteBuffer(bytes: batch.body))
+        let end = ContinuousClock.now + settings.timeout
         do {
             let response = try await client.execute(request, deadline: .now() + TimeAmount(settings.timeout))
             let outcome = ExportRetry.Outcome.status(
@@ -56,7 +57,16 @@ struct OTLPSender: Sendable {
                 retryAfter: response.headers.first(name: "Retry-After")
             )
             // The status decides; a body that is too long or breaks off is none of a collector's.
-            let body = try? await response.body.collect(upTo: ExportAnswer.most)
+            // The deadline of the request ends with its head: a body that trickles is given the rest of the time.
+            let body = await withTaskGroup(of: ByteBuffer?.self) { tasks in
+                tasks.addTask { try? await response.body.collect(upTo: ExportAnswer.most) }
+                tasks.addTask {
+                    try? await Task.sleep(until: end)
+                    return nil
+                }
+                defer { tasks.cancelAll() }
+                return await tasks.next() ?? nil
+            }
             return (outcome, body.map { Data($0.readableBytesView) } ?? Data([0xFF]), "HTTP \(response.status.code)")
         } catch {
             return (.none, Data(), "\(error)")

@@ -98,7 +98,7 @@ extension Setting {
         Setting(
             "http.token.file",
             .text(default: nil),
-            "file with the token that is asked for, except by the probes; read again when it changes"
+            "file with the token that is asked for, except by the probes and the bare page; read again when it changes"
         ),
         Setting(
             "http.public",

@@ -79,3 +79,19 @@ struct TokenMiddleware<Context: RequestContext>: RouterMiddleware {
         return try await next(request, context)
     }
 }
+
+/// Serves who asks for this machine by its own name, where there is no token: a page of elsewhere whose name was made to point here
+/// (DNS rebinding) would read the dashboard in the operator's browser.
+struct LocalNameMiddleware<Context: RequestContext>: RouterMiddleware {
+    @concurrent
+    func handle(
+        _ request: Request,
+        context: Context,
+        next: @concurrent (Request, Context) async throws -> Response
+    ) async throws -> Response {
+        let authority = request.head.authority ?? ""
+        let host = authority.hasPrefix("[") ? authority.dropFirst().prefix { $0 != "]" } : authority.prefix { $0 != ":" }
+        guard HTTPProtection.isLoopback(String(host)) else { return Response(status: .misdirectedRequest) }
+        return try await next(request, context)
+    }
+}

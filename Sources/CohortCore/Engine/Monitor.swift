@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// State behind a lock, with waiting until it is as wanted. For the engine's own threads, never for event loops or tasks.
 final class Monitor<State>: @unchecked Sendable {
@@ -16,6 +17,16 @@ final class Monitor<State>: @unchecked Sendable {
             condition.unlock()
         }
         return try body(&state)
+    }
+
+    /// The same for a change that one of those who wait can take up: only one is woken.
+    func updateForOne<R>(_ body: (inout State) -> R) -> R {
+        condition.lock()
+        defer {
+            condition.signal()
+            condition.unlock()
+        }
+        return body(&state)
     }
 
     func read<R>(_ body: (State) -> R) -> R {
@@ -80,11 +91,39 @@ final class Worker: Sendable {
     }
 }
 
-/// A few threads that run blocking store reads for tasks.
+/// A few threads that run blocking store reads for tasks. A task that is cancelled while its read waits is told at once, and the read is
+/// not made: under a load beyond what the store can do, reads for callers that have gone would take all of its time.
 final class WorkerPool: Sendable {
     private struct State {
         var jobs = FIFO<@Sendable () -> Void>()
         var stopped = false
+    }
+
+    /// Who waits for a read; taken by the thread that makes it, or by the cancellation.
+    private final class Waiter<R: Sendable>: Sendable {
+        private let state = Mutex<(continuation: CheckedContinuation<R, Never>?, isCancelled: Bool)>((nil, false))
+
+        /// False where it was cancelled before it could wait.
+        func wait(_ continuation: CheckedContinuation<R, Never>) -> Bool {
+            state.withLock { state in
+                if !state.isCancelled { state.continuation = continuation }
+                return !state.isCancelled
+            }
+        }
+
+        func take() -> CheckedContinuation<R, Never>? {
+            state.withLock { state in
+                defer { state.continuation = nil }
+                return state.continuation
+            }
+        }
+
+        func cancel() -> CheckedContinuation<R, Never>? {
+            state.withLock { state in
+                defer { state = (nil, true) }
+                return state.continuation
+            }
+        }
     }
 
     private let state = Monitor(State())
@@ -106,29 +145,50 @@ final class WorkerPool: Sendable {
     }
 
     /// Runs `body` on one of the threads.
+    ///
+    /// - Throws: What `body` fails with; `.unavailable` where the pool stops or the task is cancelled before a thread came to it, and
+    ///   `.resourceExhausted(store_reads)` where too many wait.
     func run<R: Sendable>(_ body: @escaping @Sendable () -> Result<R, DomainError>) async throws(DomainError) -> R {
-        let result: Result<R, DomainError> = await withCheckedContinuation { continuation in
-            let refusal: DomainError? = state.update { s in
-                if s.stopped {
-                    return .unavailable(
-                        reason: UnavailableReason.shuttingDown,
-                        message: "The server is stopping.",
-                        retryAfter: nil
-                    )
+        let waiter = Waiter<Result<R, DomainError>>()
+        let result: Result<R, DomainError> = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                guard waiter.wait(continuation) else { return continuation.resume(returning: .failure(Self.cancelled)) }
+                if let refusal = add({ waiter.take()?.resume(returning: body()) }) {
+                    waiter.take()?.resume(returning: .failure(refusal))
                 }
-                if s.jobs.count >= capacity {
-                    return .resourceExhausted(
-                        limit: "store_reads",
-                        message: "Too many reads wait for the store.",
-                        retryAfter: .milliseconds(100)
-                    )
-                }
-                s.jobs.append { continuation.resume(returning: body()) }
-                return nil
             }
-            if let refusal { continuation.resume(returning: .failure(refusal)) }
+        } onCancel: {
+            waiter.cancel()?.resume(returning: .failure(Self.cancelled))
         }
         return try result.get()
+    }
+
+    private static let cancelled = DomainError.unavailable(
+        reason: UnavailableReason.storeUnavailable,
+        message: "The caller has gone.",
+        retryAfter: nil
+    )
+
+    /// Why a job is not taken; nil where it is.
+    private func add(_ job: @escaping @Sendable () -> Void) -> DomainError? {
+        state.updateForOne { s in
+            if s.stopped {
+                return .unavailable(
+                    reason: UnavailableReason.shuttingDown,
+                    message: "The server is stopping.",
+                    retryAfter: nil
+                )
+            }
+            if s.jobs.count >= capacity {
+                return .resourceExhausted(
+                    limit: "store_reads",
+                    message: "Too many reads wait for the store.",
+                    retryAfter: .milliseconds(100)
+                )
+            }
+            s.jobs.append(job)
+            return nil
+        }
     }
 
     func stop() {

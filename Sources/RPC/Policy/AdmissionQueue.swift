@@ -85,7 +85,7 @@ public struct AdmissionQueue: Sendable {
             return .run
         }
         let ahead = waiters[Int(criticality.rawValue)...].reduce(0) { $0 + $1.count }
-        if let deadline, now + seconds(waitSeconds(behind: ahead) + gradient.typicalSeconds) > deadline {
+        if let deadline, now + seconds(waitSeconds(behind: ahead) + gradient.currentSeconds) > deadline {
             return .refuse(.deadline)
         }
         var displaced: UInt64?
@@ -164,7 +164,7 @@ public struct AdmissionQueue: Sendable {
         guard let index = waiters.lastIndex(where: { !$0.isEmpty }) else { return nil }
         let waiter = waiters[index].removeFirst()
         waiting -= 1
-        if let deadline = waiter.deadline, now + seconds(gradient.typicalSeconds) > deadline {
+        if let deadline = waiter.deadline, now + seconds(gradient.currentSeconds) > deadline {
             return (waiter.id, .deadline)
         }
         return (waiter.id, isLate(waiter, at: now) ? .waitedTooLong : nil)
@@ -176,7 +176,7 @@ public struct AdmissionQueue: Sendable {
 
     /// Until as many have ended as wait before it, and one more.
     private func waitSeconds(behind ahead: Int) -> Double {
-        Double(ahead + 1) * gradient.typicalSeconds / Double(max(1, limit))
+        Double(ahead + 1) * gradient.currentSeconds / Double(max(1, limit))
     }
 
     private func seconds(_ seconds: Double) -> TimeAmount { .nanoseconds(Int64(min(seconds, 1e9) * 1e9)) }

@@ -8,8 +8,8 @@ public struct GradientLimit: Sendable, Hashable {
     public struct Policy: Sendable, Hashable {
         /// Where it begins; 1,024.
         public var initial = 1_024
-        /// Never less; 128.
-        public var minimum = 128
+        /// Never less; 16.
+        public var minimum = 16
         /// Never more; 8,192.
         public var maximum = 8_192
         /// How many times the long-run time a call may take before the limit shrinks; 1.5.
@@ -44,8 +44,9 @@ public struct GradientLimit: Sendable, Hashable {
 
     /// Calls that may run at once.
     public var limit: Int { Int(estimate) }
-    /// What a call takes in the long run, in seconds; 0 before the first.
-    public var typicalSeconds: Double { longTime }
+    /// What a call takes now, in seconds, an average over about the last 32; 0 before the first. Unlike the long-run time it knows
+    /// of calls that failed by overload: those took at least the time they had.
+    public private(set) var currentSeconds = 0.0
 
     /// A call took this long, while so many ran.
     ///
@@ -54,6 +55,7 @@ public struct GradientLimit: Sendable, Hashable {
     ///   - inFlight: Those that ran when it ended, itself included.
     public mutating func record(seconds: Double, inFlight: Int) {
         let seconds = max(seconds, 1e-9)
+        follow(seconds)
         echoes = max(0, echoes - 1)
         samples += 1
         if samples <= 10 {
@@ -78,6 +80,7 @@ public struct GradientLimit: Sendable, Hashable {
     ///     nothing.
     ///   - inFlight: As there.
     public mutating func dropped(seconds: Double, inFlight: Int) {
+        if seconds > currentSeconds { follow(seconds) }
         if echoes > 0 {
             echoes -= 1
             return
@@ -85,5 +88,9 @@ public struct GradientLimit: Sendable, Hashable {
         guard seconds >= longTime else { return }
         echoes = inFlight - 1
         estimate = max(estimate * policy.dropFactor, Double(policy.minimum))
+    }
+
+    private mutating func follow(_ seconds: Double) {
+        currentSeconds = samples == 0 && currentSeconds == 0 ? seconds : currentSeconds + (seconds - currentSeconds) / 16
     }
 }

@@ -108,7 +108,7 @@ extension Setting {
             .whole(1...1_000_000, default: 8_192),
             "reads, and writes, that run in tasks at once; fewer when they get slow"
         ),
-        Setting("limits.concurrency.minimum", .whole(1...1_000_000, default: 128), "what that never falls below"),
+        Setting("limits.concurrency.minimum", .whole(1...1_000_000, default: 16), "what that never falls below"),
         Setting(
             "limits.calls.queue.length",
             .whole(0...1_000_000, default: 1_024),

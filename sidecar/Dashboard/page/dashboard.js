@@ -1,5 +1,14 @@
 // What the page asks for, keeps and shows.
 
+// Where the browser keeps nothing, the token lasts as long as the page.
+let token = "";
+try { token = sessionStorage.getItem("token") ?? ""; } catch { /* not kept */ }
+const storedToken = () => token;
+const storeToken = (text) => {
+  token = text;
+  try { sessionStorage.setItem("token", text); } catch { /* not kept */ }
+};
+
 const series = (name, color, value, more = {}) => ({ name, color, value, ...more });
 const at = (list, index) => (list ? list[index] : null);
 const charts = [];
@@ -80,7 +89,7 @@ function take(answer) {
 
 async function poll() {
   const headers = {};
-  const bearer = sessionStorage.getItem("token");
+  const bearer = storedToken();
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   try {
     const response = await fetch(`dashboard/data?since=${next}&instance=${encodeURIComponent(instance)}`, {
@@ -111,7 +120,7 @@ let wake = () => {};
 function askForToken() {
   const form = byId("token");
   if (refused && form.hidden) {
-    byId("token-text").textContent = sessionStorage.getItem("token")
+    byId("token-text").textContent = storedToken()
       ? "The sidecar does not take this token. Another one:" : "The sidecar wants a token. It is kept until this tab is closed.";
     form.hidden = false;
     byId("token-input").focus();
@@ -350,7 +359,7 @@ for (const button of document.querySelectorAll("[data-range]")) {
 }
 byId("token").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem("token", byId("token-input").value.trim());
+  storeToken(byId("token-input").value.trim());
   byId("token-input").value = "";
   byId("token").hidden = true;
   wake();
