@@ -315,10 +315,12 @@ let package = Package(
                 "cohort-sidecar",
                 "cohortctl",
                 "protoc-gen-swift-ttrpc",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                .product(name: "Yams", package: "Yams"),
             ],
             exclude: ["GoClient"],
             swiftSettings: settings
