@@ -1,5 +1,4 @@
 import Foundation
-import Synchronization
 import Testing
 
 @testable import CohortCore
@@ -10,18 +9,18 @@ struct WorkerPoolTests {
     func cancelled() async throws {
         let pool = WorkerPool(threads: 1, capacity: 10)
         let gate = Monitor(false)
-        let made = Mutex<[Int]>([])
+        let made = Monitor<[Int]>([])
         // Holds the only thread.
         let first = Task {
             try await pool.run { () -> Result<Void, DomainError> in
-                gate.wait { $0 ? true : nil }
-                made.withLock { $0.append(1) }
+                _ = gate.wait { $0 ? true : nil }
+                made.update { $0.append(1) }
                 return .success(())
             }
         }
         let second = Task {
             try await pool.run { () -> Result<Void, DomainError> in
-                made.withLock { $0.append(2) }
+                made.update { $0.append(2) }
                 return .success(())
             }
         }
@@ -33,7 +32,7 @@ struct WorkerPoolTests {
         }
         let third = Task {
             try await pool.run { () -> Result<Int, DomainError> in
-                made.withLock { $0.append(3) }
+                made.update { $0.append(3) }
                 return .success(3)
             }
         }
@@ -41,7 +40,7 @@ struct WorkerPoolTests {
         try await first.value
         #expect(try await third.value == 3)
         pool.stop()
-        #expect(made.withLock { $0 } == [1, 3])
+        #expect(made.read { $0 } == [1, 3])
     }
 
     @Test("Every one of many reads is made once, however many threads there are")
@@ -62,7 +61,7 @@ struct WorkerPoolTests {
         let first = Task {
             try await pool.run { () -> Result<Void, DomainError> in
                 gate.update { $0.isHeld = true }
-                gate.wait { $0.isOpen ? true : nil }
+                _ = gate.wait { $0.isOpen ? true : nil }
                 return .success(())
             }
         }
@@ -80,7 +79,8 @@ struct WorkerPoolTests {
             return answers
         }
         for answer in answers.prefix(2) {
-            guard case .failure(let error) = answer, case .resourceExhausted("store_reads", _, _)? = error as? DomainError
+            guard case .failure(let error) = answer,
+                case .resourceExhausted("store_reads", _, _)? = error as? DomainError
             else {
                 Issue.record("not refused: \(answer)")
                 continue

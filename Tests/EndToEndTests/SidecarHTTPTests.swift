@@ -206,12 +206,17 @@ extension SidecarHTTPTests {
         func status(_ host: String) async throws -> String {
             let program = try RunningProgram(
                 URL(fileURLWithPath: "/usr/bin/curl"),
-                ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: \(host)", "http://\(sidecar.address)/metrics"]
+                [
+                    "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: \(host)",
+                    "http://\(sidecar.address)/metrics",
+                ]
             )
             _ = try await program.wait()
             return program.output
         }
-        for host in ["localhost", "127.0.0.1:9464", "[::1]:9464", "127.1.2.3"] { #expect(try await status(host) == "200") }
+        for host in ["localhost", "127.0.0.1:9464", "[::1]:9464", "127.1.2.3"] {
+            #expect(try await status(host) == "200")
+        }
         for host in ["evil.example:9464", "127.0.0.1.evil.example", "[::2]", "localhost.evil"] {
             #expect(try await status(host) == "421", "\(host)")
         }

@@ -130,7 +130,10 @@ struct OverloadPolicyTests {
         policy.limit.minimum = 2
         var queue = AdmissionQueue(policy)
         var now = start
-        func run() { #expect(queue.arrive(.critical, deadline: nil, at: now) == .run) }
+        func run() {
+            let arrival = queue.arrive(.critical, deadline: nil, at: now)
+            #expect(arrival == .run)
+        }
         run()
         run()
         for _ in 0..<50 {
@@ -139,8 +142,10 @@ struct OverloadPolicyTests {
             run()
         }
         // It has just enough, by what calls took until now.
-        #expect(queue.arrive(.critical, deadline: now + .milliseconds(40), at: now) == .wait(1, displaced: nil))
-        #expect(queue.cancel(1))
+        let first = queue.arrive(.critical, deadline: now + .milliseconds(40), at: now)
+        #expect(first == .wait(1, displaced: nil))
+        let isCancelled = queue.cancel(1)
+        #expect(isCancelled)
         for _ in 0..<50 {
             now = now + .milliseconds(100)
             _ = queue.ended(.dropped(since: now - .milliseconds(100)), at: now)
@@ -150,7 +155,8 @@ struct OverloadPolicyTests {
         #expect(queue.arrive(.critical, deadline: now + .milliseconds(400), at: now) == .wait(2, displaced: nil))
         // Its turn comes when it has too little left.
         now = now + .milliseconds(350)
-        #expect(queue.ended(.dropped(since: now - .milliseconds(100)), at: now) == [.refuse(2, .deadline)])
+        let ended = queue.ended(.dropped(since: now - .milliseconds(100)), at: now)
+        #expect(ended == [.refuse(2, .deadline)])
     }
 
     @Test("what cannot be answered by its deadline is refused: when it comes, or when its turn does")

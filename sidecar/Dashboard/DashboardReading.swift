@@ -140,7 +140,9 @@ extension DashboardReading.Distribution {
 }
 
 extension OTLPMetric {
-    fileprivate var total: UInt64 { sum.dataPoints.reduce(0) { $0 + (UInt64(exactly: max(0, $1.number).rounded(.down)) ?? 0) } }
+    fileprivate var total: UInt64 {
+        sum.dataPoints.reduce(0) { $0 + (UInt64(exactly: max(0, $1.number).rounded(.down)) ?? 0) }
+    }
     fileprivate var level: Double? { gauge.dataPoints.first?.number }
 }
 

@@ -36,7 +36,8 @@ struct ExportQueue: Sendable {
     /// Adds a batch, and returns the number of items for which there was no room.
     mutating func add(_ batch: ExportBatch) -> Int {
         // One that has no room beside what is being sent must not cost the others their place.
-        guard (sending?.items ?? 0) + batch.items <= items, (sending?.body.count ?? 0) + batch.body.count <= bytes else {
+        guard (sending?.items ?? 0) + batch.items <= items, (sending?.body.count ?? 0) + batch.body.count <= bytes
+        else {
             return batch.items
         }
         var lost = 0

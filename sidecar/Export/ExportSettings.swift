@@ -36,7 +36,9 @@ struct OTLPSettings: Sendable {
             do { return try OTLPHeaders(path) } catch { throw SettingsError("--otlp-headers-file: \(error)") }
         }
         if headers != nil, url.scheme?.lowercased() == "http", !HTTPProtection.isLoopback(url.host ?? "") {
-            throw SettingsError("--otlp-headers-file: its headers would go to \(url.host ?? "") in plain text; use https")
+            throw SettingsError(
+                "--otlp-headers-file: its headers would go to \(url.host ?? "") in plain text; use https"
+            )
         }
         ca = try reader.text("otlp.ca")
         isCompressed = try reader.word("otlp.compression") != "none"

@@ -91,6 +91,7 @@ public struct GradientLimit: Sendable, Hashable {
     }
 
     private mutating func follow(_ seconds: Double) {
-        currentSeconds = samples == 0 && currentSeconds == 0 ? seconds : currentSeconds + (seconds - currentSeconds) / 16
+        currentSeconds =
+            samples == 0 && currentSeconds == 0 ? seconds : currentSeconds + (seconds - currentSeconds) / 16
     }
 }
