@@ -27,7 +27,7 @@ struct AlertRuleTests {
         let directory = AlertRuleFiles.directory
         for (program, arguments) in [
             ("promtool", ["check", "rules"] + (try AlertRuleFiles.paths("rules"))),
-            ("promtool", ["check", "config", "\(directory)/prometheus.yml"]),
+            ("promtool", ["check", "config", "--syntax-only", "\(directory)/prometheus.yml"]),
             ("amtool", ["check-config", "\(directory)/alertmanager.yml"]),
         ] {
             let result = try await run(program, arguments)

@@ -65,14 +65,14 @@ struct SidecarHTTPTests {
         let drip = try await BadClient(sidecar.address)
         let head = try await BadClient(sidecar.address)
         let body = try await BadClient(sidecar.address)
-        head.send("GET /livez HTTP/1.1\r\nHost: x\r\nX: " + String(repeating: "x", count: 20_000))
+        head.send("GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + String(repeating: "x", count: 20_000))
         body.send(
-            "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+            "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
                 + String(repeating: "b", count: 20_000)
         )
         let slow = try await BadClient(sidecar.address)
-        slow.send("GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-        for byte in "GET /metrics HTTP/1.1\r\nHost: x" where drip.isOpen {
+        slow.send("GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        for byte in "GET /metrics HTTP/1.1\r\nHost: localhost" where drip.isOpen {
             drip.send(String(byte))
             slow.send("x")
             try await Task.sleep(for: .milliseconds(100))
@@ -97,7 +97,7 @@ struct SidecarHTTPTests {
         for _ in 0..<30 {
             let client = try await BadClient(sidecar.address, reads: false)
             // More pages than any buffer of the system holds.
-            client.send(String(repeating: "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", count: 500))
+            client.send(String(repeating: "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", count: 500))
             clients.append(client)
         }
         #expect(try await sidecar.get("/livez").status == 200)

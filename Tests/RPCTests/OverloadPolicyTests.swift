@@ -128,6 +128,7 @@ struct OverloadPolicyTests {
         var policy = AdmissionQueue.Policy()
         policy.limit.initial = 2
         policy.limit.minimum = 2
+        policy.limit.maximum = 2
         var queue = AdmissionQueue(policy)
         var now = start
         func run() {
