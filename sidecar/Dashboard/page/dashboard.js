@@ -1,11 +1,11 @@
 // What the page asks for, keeps and shows.
 
 // Where the browser keeps nothing, the token lasts as long as the page.
-let token = "";
-try { token = sessionStorage.getItem("token") ?? ""; } catch { /* not kept */ }
-const storedToken = () => token;
+let bearerToken = "";
+try { bearerToken = sessionStorage.getItem("token") ?? ""; } catch { /* not kept */ }
+const storedToken = () => bearerToken;
 const storeToken = (text) => {
-  token = text;
+  bearerToken = text;
   try { sessionStorage.setItem("token", text); } catch { /* not kept */ }
 };
 
