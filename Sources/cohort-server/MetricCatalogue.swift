@@ -52,7 +52,7 @@ enum MetricCatalogue {
     private static let process = [
         MetricDescription("process.cpu.time", "s", "processor time, by cpu.mode"),
         MetricDescription("process.memory.usage", "By", "resident memory"),
-        MetricDescription("process.cpu.count", "{cpu}", "processors that the process may use"),
+        MetricDescription("process.cpu.available", "{cpu}", "processors that the process may use"),
         MetricDescription("process.memory.limit", "By", "memory that the process may have"),
         MetricDescription("process.uptime", "s", "time since the start"),
         MetricDescription("process.file_descriptors", "{file_descriptor}", "file descriptors open"),

@@ -11,7 +11,7 @@ final class ResourceMetrics: Sendable {
         func gauge(_ name: String) -> Gauge { Gauge(label: name, dimensions: [], factory: factory) }
         memoryLimit = gauge("process.memory.limit")
         descriptorsLimit = gauge("process.file_descriptors.limit")
-        processors = gauge("process.cpu.count")
+        processors = gauge("process.cpu.available")
     }
 
     func update() {

@@ -44,7 +44,7 @@ struct ResourceMetricsTests {
         resources.update()
         func value(_ name: String) throws -> Double { try #require(try metrics.expectGauge(name).lastValue) }
         #expect(try value("process.memory.limit") > 1e7)
-        #expect(try value("process.cpu.count") >= 1)
+        #expect(try value("process.cpu.available") >= 1)
         #expect(try value("process.file_descriptors.limit") >= 64)
     }
 }

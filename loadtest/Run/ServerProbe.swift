@@ -45,7 +45,7 @@ struct ServerProbe {
     }
 
     private mutating func add(_ change: Change, _ at: Double) {
-        if processors == nil, let count = change.level("process.cpu.count"), (1...1e6).contains(count) {
+        if processors == nil, let count = change.level("process.cpu.available"), (1...1e6).contains(count) {
             processors = Int(count)
         }
         point(LimitingResource.SeriesName.cpu, "s/s", at, change.rate("process.cpu.time"))
