@@ -2,9 +2,6 @@ import ArgumentParser
 import CohortAPI
 import CohortServices
 import Foundation
-import FoundationNetworking
-import NIOCore
-import NIOPosix
 import RPC
 import SwiftProtobuf
 import Testing
@@ -151,50 +148,17 @@ struct AlertRuleTests {
         let directory = try TemporaryDirectory()
         let server = try await TestServer(dataDirectory: directory.file("data"))
         try await server.cohortctl("cohorts", "create", "BIG", "--rule", "customer.daily_spend > 10.0")
-        let sidecar = try RunningProgram(
-            Programs.sidecar,
-            ["--endpoint", "\(server.endpoint)", "--ca", server.tlsFile("ca.pem"), "--listen", "127.0.0.1:0"]
+        let sidecar = try await TestSidecar(server: server.endpoint, ca: server.tlsFile("ca.pem"))
+        let prometheus = try await TestPrometheus(
+            target: sidecar.address,
+            rules: "\(AlertRuleFiles.directory)/rules/*.yml"
         )
-        defer { sidecar.signal(SIGKILL) }
-        let target = try await TestServer.address(sidecar)
-        try directory.write(
-            "prometheus.yml",
-            """
-            global: {scrape_interval: 1s, evaluation_interval: 1s}
-            rule_files: ["\(AlertRuleFiles.directory)/rules/*.yml"]
-            scrape_configs:
-              - job_name: cohort
-                static_configs: [{targets: ["\(target)"]}]
-            """
-        )
-        let free = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton).bind(
-            host: "127.0.0.1",
-            port: 0
-        ).get()
-        let port = free.localAddress?.port ?? 0
-        try await free.close()
-        let prometheus = try RunningProgram(
-            URL(fileURLWithPath: "/usr/bin/prometheus"),
-            [
-                "--config.file", directory.file("prometheus.yml"), "--storage.tsdb.path", directory.file("tsdb"),
-                "--web.listen-address", "127.0.0.1:\(port)",
-            ]
-        )
-        defer { prometheus.signal(SIGKILL) }
-        func get(_ path: String, _ items: [URLQueryItem] = []) async throws -> Data {
-            var parts = URLComponents(string: "http://127.0.0.1:\(port)/api/v1/\(path)")
-            parts?.queryItems = items
-            guard let url = parts?.url, let (data, _) = try? await URLSession.shared.data(from: url) else {
-                return Data()
-            }
-            return data
-        }
-        func query(_ text: String) async throws -> String {
-            String(decoding: try await get("query", [URLQueryItem(name: "query", value: text)]), as: UTF8.self)
+        func query(_ text: String) async -> String {
+            String(decoding: await prometheus.get("query", [URLQueryItem(name: "query", value: text)]), as: UTF8.self)
         }
         try await server.withClient { client in
             let membership = CohortClient(client).membership
-            try await eventually("no ratio: \(prometheus.errors)") {
+            try await eventually("no ratio: \(prometheus.program.errors)") {
                 for _ in 0..<10 {
                     _ = try await membership.checkMembership(
                         .with {
@@ -202,7 +166,7 @@ struct AlertRuleTests {
                         }
                     )
                 }
-                return try await query("instance:cohort_call_error_ratio:rate3d == 0").contains("\"value\"")
+                return await query("instance:cohort_call_error_ratio:rate3d == 0").contains("\"value\"")
             }
         }
         // What the rules divide by, on the page from the start.
@@ -211,7 +175,7 @@ struct AlertRuleTests {
             "rpc_server_connections_limit", "rpc_server_certificate_not_after_seconds{certificate=\"server\"}",
             "rpc_server_certificate_not_after_seconds{certificate=\"client_authorities\"}",
         ] {
-            try await eventually("there is no \(name)") { try await query("\(name) > 0").contains("\"value\"") }
+            try await eventually("there is no \(name)") { await query("\(name) > 0").contains("\"value\"") }
         }
         for name in [
             "rpc_server_limit_reached_total{limit=\"connections\"}", "rpc_server_authentication_limited_total",
@@ -220,17 +184,18 @@ struct AlertRuleTests {
             "telemetry_metrics_series_overflowed_total", "cohort_drift_differences_total",
         ] {
             // An increase is seen only of a counter that was there before.
-            #expect(try await query("\(name) == 0").contains("\"value\""), "\(name) is not there from the start")
+            #expect(await query("\(name) == 0").contains("\"value\""), "\(name) is not there from the start")
         }
-        let rules = try await settled { try await get("rules") }
+        let rules = try await settled { await prometheus.get("rules") }
         #expect(rules.count == (try AlertRuleFiles.rules().count))
         for rule in rules {
             #expect(rule.health == "ok" && rule.lastError == nil, "\(rule.name): \(rule.lastError ?? rule.health)")
         }
         #expect(try await server.stop() == 0)
         try await eventually("nobody says that the server is gone") {
-            try await query("ALERTS{alertname=\"CohortServerDown\"}").contains("\"value\"")
+            await query("ALERTS{alertname=\"CohortServerDown\"}").contains("\"value\"")
         }
+        #expect(try await sidecar.stop() == 0)
     }
 
     private struct RulesAnswer: Decodable {

@@ -49,20 +49,16 @@ struct DashboardTests {
         let directory = try TemporaryDirectory()
         let server = try await TestServer(dataDirectory: directory.file("data"))
         try await server.cohortctl("cohorts", "create", "BIG", "--rule", "customer.daily_spend > 10.0")
-        let sidecar = try RunningProgram(
-            Programs.sidecar,
-            [
-                "--endpoint", "\(server.endpoint)", "--ca", server.tlsFile("ca.pem"), "--listen", "127.0.0.1:0",
-                "--poll-seconds", "0.1", "--dashboard-seconds", "0.5",
-            ]
+        let sidecar = try await TestSidecar(
+            server: server.endpoint,
+            ca: server.tlsFile("ca.pem"),
+            ["--dashboard-seconds", "0.5"]
         )
-        defer { sidecar.signal(SIGKILL) }
-        let address = try await TestServer.address(sidecar)
         let calls = Task { try await call(server) }
         defer { calls.cancel() }
         let browser = try RunningProgram(
             Self.python,
-            [Self.browse, "facts", "http://\(address)/", directory.path]
+            [Self.browse, "facts", "http://\(sidecar.address)/", directory.path]
         )
         defer { browser.signal(SIGKILL) }
         func facts<Facts: Decodable>(_ name: String) async throws -> Facts {
@@ -79,7 +75,7 @@ struct DashboardTests {
         let look: Look = try await facts("seen")
         expectFigures(look)
         let seen: Seen = try await facts("seen")
-        expectForms(seen, look, origin: "http://\(address)/")
+        expectForms(seen, look, origin: "http://\(sidecar.address)/")
 
         calls.cancel()
         _ = await calls.result
@@ -91,8 +87,7 @@ struct DashboardTests {
         let back: Look = try await facts("back")
         #expect(back.alarm.isEmpty && back.cohorts["BIG"] == "40")
         #expect(try await again.stop() == 0)
-        sidecar.signal(SIGTERM)
-        #expect(try await sidecar.wait() == 0)
+        #expect(try await sidecar.stop() == 0)
         let alone: Look = try await facts("alone")
         #expect(alone.alarm.contains("The sidecar has not answered since"), "\(alone.alarm)")
         #expect(try await browser.wait() == 0, "\(browser.errors)")

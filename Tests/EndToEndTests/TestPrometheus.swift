@@ -9,12 +9,14 @@ final class TestPrometheus: Sendable {
     private let directory: TemporaryDirectory
     private let port: Int
 
-    init(target: String) async throws {
+    /// - Parameter rules: Files with rules, evaluated every second.
+    init(target: String, rules: String? = nil) async throws {
         directory = try TemporaryDirectory()
         try directory.write(
             "prometheus.yml",
             """
-            global: {scrape_interval: 1s}
+            global: {scrape_interval: 1s, evaluation_interval: 1s}
+            rule_files: [\(rules.map { "\"\($0)\"" } ?? "")]
             scrape_configs:
               - job_name: cohort
                 static_configs: [{targets: ["\(target)"]}]
@@ -54,11 +56,18 @@ final class TestPrometheus: Sendable {
 
     /// The value of a query that has one series; nil where it has none yet.
     func query(_ text: String) async -> Double? {
-        var parts = URLComponents(string: "http://127.0.0.1:\(port)/api/v1/query")
-        parts?.queryItems = [URLQueryItem(name: "query", value: text)]
-        guard let url = parts?.url, let (data, _) = try? await URLSession.shared.data(from: url),
+        let data = await get("query", [URLQueryItem(name: "query", value: text)])
+        guard
             case .value(let value)? = try? JSONDecoder().decode(Answer.self, from: data).data.result.first?.value.last
         else { return nil }
         return value
+    }
+
+    /// What the API answers; nothing where it does not.
+    func get(_ path: String, _ items: [URLQueryItem] = []) async -> Data {
+        var parts = URLComponents(string: "http://127.0.0.1:\(port)/api/v1/\(path)")
+        parts?.queryItems = items
+        guard let url = parts?.url, let (data, _) = try? await URLSession.shared.data(from: url) else { return Data() }
+        return data
     }
 }

@@ -37,7 +37,9 @@ final class OpenLoop {
     private let warmup: TimeAmount
     private let length: TimeAmount
     private var schedule: ArrivalSchedule
-    private var parts: [Part]
+    private let parts: [Part]
+    /// Of the parts: by themselves, so that a call copies none of them.
+    private var sources: [RequestSource] = []
     private var picker: SplitMix64
     private let totalWeight: Double
 
@@ -55,7 +57,6 @@ final class OpenLoop {
         let deadline: TimeAmount?
         /// The sum of the weights up to this one.
         let weight: Double
-        var source: RequestSource
     }
 
     /// - Parameter onInterval: Told each second of the measurement and the calls under way at its end.
@@ -78,7 +79,7 @@ final class OpenLoop {
         schedule = ArrivalSchedule(profile, scenario.arrivals, seed: scenario.seed)
         picker = SplitMix64(state: scenario.seed &+ 1)
         var sum = 0.0
-        parts = []
+        var parts: [Part] = []
         for (index, entry) in scenario.mix.enumerated() {
             sum += entry.weight
             parts.append(
@@ -87,16 +88,13 @@ final class OpenLoop {
                     prefix: RequestPrefix(entry.operation.method),
                     metadata: entry.criticality.map { [Criticality.metadataKey: $0.name] } ?? Metadata(),
                     deadline: entry.deadline.map { TimeAmount(clamping: $0) },
-                    weight: sum,
-                    source: try RequestSource(
-                        entry,
-                        scenario,
-                        seed: scenario.seed &+ UInt64(index) &+ 2,
-                        calls: profile.calls
-                    )
+                    weight: sum
                 )
             )
+            let seed = scenario.seed &+ UInt64(index) &+ 2
+            sources.append(try RequestSource(entry, scenario, seed: seed, calls: profile.calls))
         }
+        self.parts = parts
         totalWeight = sum
         warmup = .nanoseconds(Int64((scenario.warmup * 1e9).rounded()))
         length = warmup + .nanoseconds(Int64((scenario.profile.duration * 1e9).rounded()))
@@ -144,7 +142,7 @@ final class OpenLoop {
         let index = pick()
         guard tally.inFlight < limits.inFlight else { return tally.notSent(index, due: due, "NOT_SENT") }
         let part = parts[index]
-        guard let payload = try? parts[index].source.request() else {
+        guard let payload = try? sources[index].request() else {
             return tally.notSent(index, due: due, "NOT_SENT")
         }
         let deadline = part.deadline.map { due + $0 }
@@ -191,9 +189,13 @@ final class OpenLoop {
 
     private func endInterval(_ at: NIODeadline) {
         guard !isOver else { return }
+        closeInterval(at)
+        if at < end { scheduleInterval() } else if tally.inFlight == 0, nextDue == nil { finish() }
+    }
+
+    private func closeInterval(_ at: NIODeadline) {
         tally.endInterval(at: at)
         if let last = tally.intervals.last { onInterval(last, tally.inFlight) }
-        if at < end { scheduleInterval() } else if tally.inFlight == 0, nextDue == nil { finish() }
     }
 
     /// All calls are sent: waits for the answers.
@@ -206,10 +208,7 @@ final class OpenLoop {
     private func finish() {
         guard !isOver else { return }
         isOver = true
-        if tally.intervalBegin < end {
-            tally.endInterval(at: end)
-            if let last = tally.intervals.last { onInterval(last, tally.inFlight) }
-        }
+        if tally.intervalBegin < end { closeInterval(end) }
         tally.finish(at: .now())
         streams.cancel()
         let used = Self.processorSeconds() - processorBegin

@@ -30,11 +30,6 @@ struct RateProfile: Sendable, Equatable {
 
     mutating func append(_ stage: Stage) { pieces += stage.pieces }
 
-    /// The same times, every rate multiplied.
-    func scaled(by factor: Double) -> RateProfile {
-        RateProfile(pieces: pieces.map { Piece(from: $0.from * factor, to: $0.to * factor, duration: $0.duration) })
-    }
-
     /// A piece of its own before all others, at the rate with which they begin.
     func preceded(by warmup: Double) -> RateProfile {
         guard warmup > 0, let first = pieces.first else { return self }

@@ -159,13 +159,3 @@ struct Change {
         return (now.bounds, zip(now.counts, then.counts).map { $0 - $1 })
     }
 }
-
-extension OTLPNumberDataPoint {
-    fileprivate var number: Double {
-        switch value {
-        case .asInt(let value): Double(value)
-        case .asDouble(let value): value
-        case nil: 0
-        }
-    }
-}

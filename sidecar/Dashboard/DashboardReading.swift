@@ -146,16 +146,6 @@ extension OTLPMetric {
     fileprivate var level: Double? { gauge.dataPoints.first?.number }
 }
 
-extension OTLPNumberDataPoint {
-    fileprivate var number: Double {
-        switch value {
-        case .asInt(let value): Double(value)
-        case .asDouble(let value): value
-        case nil: 0
-        }
-    }
-}
-
 extension [OTLPKeyValue] {
     fileprivate subscript(key: String) -> String { first { $0.key == key }?.value.stringValue ?? "" }
 }

@@ -71,13 +71,13 @@ struct EMFState: Sendable {
         switch metric.data {
         case .gauge(let gauge):
             for point in gauge.dataPoints {
-                let value = Self.number(point)
+                let value = point.number
                 if Self.isTaken(value) { add(key(point.attributes), .one(value)) } else { skipped += 1 }
             }
         case .sum(let sum):
             for point in sum.dataPoints {
                 let key = key(point.attributes)
-                let value = Self.number(point)
+                let value = point.number
                 guard Self.isTaken(value) else {
                     skipped += 1
                     continue
@@ -124,14 +124,6 @@ struct EMFState: Sendable {
             counts.append(Double(count - earlier))
         }
         return values.isEmpty ? nil : .many(values: values, counts: counts, sum: point.sum - (isSame ? mark.sum : 0))
-    }
-
-    private static func number(_ point: OTLPNumberDataPoint) -> Double {
-        switch point.value {
-        case .asInt(let value): Double(value)
-        case .asDouble(let value): value
-        case nil: 0
-        }
     }
 
     private static func isTaken(_ value: Double) -> Bool { value.isFinite && abs(value) <= 0x1p360 }
