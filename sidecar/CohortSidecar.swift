@@ -41,14 +41,16 @@ enum CohortSidecar {
         // A peer that goes away is an error of the write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
         let telemetry = TelemetrySystem(settings)
+        let output = LogOutput.standardError()
         LoggingSystem.bootstrap { label in
-            JSONLinesLogHandler(label: label, levels: telemetry.levels, output: .standardError)
+            JSONLinesLogHandler(label: label, levels: telemetry.levels, output: output)
         }
         MetricsSystem.bootstrap(telemetry.metrics)
         let logger = Logger(label: "cohort-sidecar")
         do {
-            try await run(settings, client, telemetry, logger)
+            try await run(settings, client, telemetry, output, logger)
             logger.info("stopped")
+            output.flush()
         } catch let error as SettingsError {
             FileHandle.standardError.write(Data("cohort-sidecar: \(error)\n".utf8))
             exit(2)
@@ -73,9 +75,10 @@ enum CohortSidecar {
         _ settings: SidecarSettings,
         _ client: Client,
         _ telemetry: TelemetrySystem,
+        _ output: LogOutput,
         _ logger: Logger
     ) async throws {
-        let process = ProcessMetrics(telemetry: telemetry, prefix: "sidecar.")
+        let process = ProcessMetrics(telemetry: telemetry, prefix: "sidecar.", linesLost: { output.linesLost })
         telemetry.beforeReading { process.update() }
         let link = ServerLink(settings, client: client, logger: logger)
         let dashboard = Dashboard(settings, link: link)

@@ -11,6 +11,15 @@ extension OperationsService {
     /// How long a reader that follows waits before it looks again.
     private static let pause = Duration.milliseconds(250)
 
+    package func register(with router: inout Router) {
+        registerMethods(with: &router)
+        router.unaryRaw(OperationsServiceMethods.scrapeMetrics) { [telemetry] (_: ScrapeMetricsRequest, _) in
+            telemetry.refresh()
+            return telemetry.metrics.serialized()
+        }
+    }
+
+    /// For callers in the process; others are sent the bytes as they are.
     package func scrapeMetrics(
         _ request: ScrapeMetricsRequest,
         _ call: ServerCall

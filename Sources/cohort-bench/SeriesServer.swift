@@ -43,6 +43,13 @@ struct SeriesServer: OperationsServiceHandler {
         ]
     }
 
+    func register(with router: inout Router) {
+        registerMethods(with: &router)
+        router.unaryRaw(OperationsServiceMethods.scrapeMetrics) { [metrics] (_: ScrapeMetricsRequest, _) in
+            metrics.serialized()
+        }
+    }
+
     /// Serves until the process is ended.
     func run(certificate: String, key: String) async throws {
         let health = HealthService()

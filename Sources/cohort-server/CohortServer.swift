@@ -49,7 +49,9 @@ enum CohortServer {
             exit(2)
         }
         let telemetry = TelemetrySystem(settings)
-        let output = file.map { file in LogOutput { file.write($0) } } ?? .standardError
+        let lines = settings.telemetry.logLines
+        let output =
+            file.map { file in LogOutput(capacity: lines) { file.write($0) } } ?? .standardError(capacity: lines)
         LoggingSystem.bootstrap(
             { label, provider in
                 JSONLinesLogHandler(label: label, levels: telemetry.levels, output: output, metadataProvider: provider)
@@ -60,7 +62,8 @@ enum CohortServer {
         InstrumentationSystem.bootstrap(telemetry.tracer)
         let logger = Logger(label: "cohort-server")
         do {
-            try await run(settings, telemetry, file, logger)
+            try await run(settings, telemetry, (file, output), logger)
+            output.flush()
         } catch {
             logger.critical("stopped by a failure", metadata: ["error": "\(Self.describe(error))"])
             exit(1)
@@ -91,7 +94,7 @@ enum CohortServer {
     private static func run(
         _ settings: ServerSettings,
         _ telemetry: TelemetrySystem,
-        _ file: LogFile?,
+        _ log: (file: LogFile?, output: LogOutput),
         _ logger: Logger
     ) async throws {
         try settings.checkFiles()
@@ -124,7 +127,7 @@ enum CohortServer {
             health: health,
             access: access,
             telemetry: telemetry,
-            log: file,
+            log: log.output,
             logger: Logger(label: "cohort.rpc")
         )
         // It logs the services themselves at debug, which tells an operator nothing.
@@ -145,7 +148,7 @@ enum CohortServer {
         if case .file(let file) = settings.auditKeys {
             readers.append(AuditKeyReader(file: file, keyring: keyring, engine: engine, logger: logger))
         }
-        if let file { readers.append(LogFileReopen(file: file)) }
+        if let file = log.file { readers.append(LogFileReopen(file: file)) }
         services.append(.init(service: FileReload(readers: readers)))
         services.append(.init(service: rpc, failureTerminationBehavior: .gracefullyShutdownGroup))
         let group = ServiceGroup(

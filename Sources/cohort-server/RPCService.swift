@@ -29,7 +29,7 @@ struct RPCService: Service {
         health: ServiceHealth,
         access: AccessControl,
         telemetry: TelemetrySystem,
-        log: LogFile?,
+        log: LogOutput,
         logger: Logger
     ) {
         let accessLog = AccessLog(
@@ -40,7 +40,7 @@ struct RPCService: Service {
         let process = ProcessMetrics(
             telemetry: telemetry,
             linesSuppressed: { accessLog.suppressed },
-            linesLost: { log?.linesLost ?? 0 }
+            linesLost: { log.linesLost }
         )
         telemetry.beforeReading { process.update() }
         // Outermost, so that it sees what the others refuse.
@@ -70,7 +70,7 @@ struct RPCService: Service {
                     residentBytes: residentBytes,
                     connections: { connections.now },
                     telemetry: telemetry,
-                    telemetryLosses: { (accessLog.suppressed, log?.linesLost ?? 0) },
+                    telemetryLosses: { (accessLog.suppressed, log.linesLost) },
                     overload: overload
                 ),
                 access.service, health.service,

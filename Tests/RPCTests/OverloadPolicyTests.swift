@@ -160,6 +160,18 @@ struct OverloadPolicyTests {
         #expect(ended == [.refuse(2, .deadline)])
     }
 
+    @Test("a call gets a place only where the estimate leaves a part of its time unused")
+    func usableTime() {
+        var queue = queue(running: 1, waiting: 10)
+        #expect(queue.arrive(.critical, deadline: nil, at: start) == .run)
+        let now = start + .milliseconds(30)
+        _ = queue.ended(.measured(since: start), at: now)
+        #expect(queue.arrive(.critical, deadline: nil, at: now) == .run)
+        // 30 ms until that one has ended, and 30 of its own: three quarters of 80.
+        #expect(queue.arrive(.critical, deadline: now + .milliseconds(79), at: now) == .refuse(.deadline))
+        #expect(queue.arrive(.critical, deadline: now + .milliseconds(81), at: now) == .wait(1, displaced: nil))
+    }
+
     @Test("what cannot be answered by its deadline is refused: when it comes, or when its turn does")
     func deadlines() {
         var queue = queue(running: 1, waiting: 10)
@@ -170,8 +182,8 @@ struct OverloadPolicyTests {
         }
         _ = queue.arrive(.critical, deadline: nil, at: start)
         #expect(queue.arrive(.critical, deadline: start + .milliseconds(150), at: start) == .refuse(.deadline))
-        #expect(queue.arrive(.critical, deadline: start + .milliseconds(250), at: start) == .wait(1, displaced: nil))
-        #expect(queue.arrive(.critical, deadline: start + .milliseconds(250), at: start) == .refuse(.deadline))
+        #expect(queue.arrive(.critical, deadline: start + .milliseconds(280), at: start) == .wait(1, displaced: nil))
+        #expect(queue.arrive(.critical, deadline: start + .milliseconds(280), at: start) == .refuse(.deadline))
         #expect(queue.arrive(.critical, deadline: nil, at: start) == .wait(2, displaced: nil))
         // The first took longer than was to be expected.
         let releases = queue.ended(.untold, at: start + .milliseconds(200))

@@ -100,17 +100,19 @@ struct LogFileTests {
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let file = try file(bytes: 100_000)
         let levels = LogLevels(.info)
+        let output = LogOutput { file.write($0) }
         let logger = Logger(label: "test") { label in
             JSONLinesLogHandler(
                 label: label,
                 levels: levels,
-                output: LogOutput { file.write($0) },
+                output: output,
                 metadataProvider: Logger.MetadataProvider { ["trace_id": "0af7"] }
             )
         }
         logger.debug("silent")
         try levels.set(.debug, of: "test")
         logger.debug("a \"word\"\u{1}", metadata: ["level": "odd", "list": ["x", "y"]])
+        output.flush()
         let line = try #require(content())
         let object = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
         #expect(line.hasSuffix("\n") && line.split(separator: "\n").count == 1)

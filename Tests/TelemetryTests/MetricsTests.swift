@@ -1,6 +1,8 @@
 import CoreMetrics
+import NIOCore
 import OTLP
 import RPC
+import SwiftProtobuf
 import Testing
 
 @testable import Telemetry
@@ -67,6 +69,41 @@ struct MetricsTests {
         #expect(point.bucketCounts.count == point.explicitBounds.count + 1)
         #expect(point.bucketCounts.firstIndex(of: 1) == 2)
         #expect(registry.metric("never") == nil)
+    }
+
+    @Test("What is written straight as bytes is what swift-protobuf would have written")
+    func bytes() throws {
+        let registry = MetricsRegistry(
+            resource: [("service.name", "probe"), ("service.version", "1")],
+            scope: "tests",
+            descriptions: [MetricDescription("total", "{thing}", String(repeating: "long ", count: 60))],
+            startedAt: 17
+        )
+        let tracer = TraceContext(
+            traceID: TraceID(high: 1, low: 1 << 63 | 2),
+            spanID: SpanID(0x0102_0304_0506_0708),
+            isSampled: true
+        )
+        for number in 0..<300 {
+            // From no attribute to some of more than 127 and more than 16,383 bytes.
+            let dimensions = (0..<number % 4).map { ("key\($0)", String(repeating: "x", count: number * number / 5)) }
+            registry.makeCounter(label: "total", dimensions: [("n", "\(number)")] + dimensions).increment(
+                by: Int64(number) - 5
+            )
+            registry.makeFloatingPointCounter(label: "fraction", dimensions: dimensions).increment(by: 0.25)
+            registry.makeMeter(label: "level", dimensions: dimensions).set(-Double(number))
+            let times = registry.duration("times", dimensions)
+            times.record(ticks: 1 << Int64(number % 40))
+            if number % 3 == 0 { times.record(ticks: 1 << Int64(number % 40), in: tracer) }
+            registry.makeRecorder(label: "amounts", dimensions: dimensions, aggregate: true).record(Int64(number))
+        }
+        let written = registry.serialized(now: 42)
+        let message = registry.snapshot(now: 42)
+        #expect(try message.serializedBytes() == Array(written.readableBytesView))
+        #expect(written.readableBytes > 1 << 21)
+        #expect(message.resourceMetrics.first?.scopeMetrics.first?.metrics.count == 5)
+        let exemplar = try #require(registry.metric("times")?.histogram.dataPoints.first?.exemplars.first)
+        #expect(exemplar.traceID == tracer.traceID.data && exemplar.spanID == tracer.spanID.data)
     }
 
     @Test("Nothing is lost where many threads count at once, and make the handles for it")

@@ -27,8 +27,10 @@ public struct Metadata: Sendable, Hashable {
     /// The first value of the key. Setting replaces every value of it; setting nil removes them.
     public subscript(key: String) -> String? {
         get {
-            let key = Self.normalized(key)
-            return entries.first { $0.key == key }?.value
+            // What is there is lower-case, and so is nearly every key that is asked for.
+            if let found = entries.first(where: { $0.key == key }) { return found.value }
+            let lowered = entries.isEmpty ? key : Self.normalized(key)
+            return lowered == key ? nil : entries.first { $0.key == lowered }?.value
         }
         set {
             remove(key)

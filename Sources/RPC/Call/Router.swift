@@ -139,6 +139,19 @@ public struct Router: Sendable {
         )
     }
 
+    /// A unary method whose handler runs in a task and serializes the response itself.
+    public mutating func unaryRaw<Request: Message>(
+        _ method: MethodDescriptor,
+        _ handler: @escaping @Sendable (Request, ServerCall) async throws(RPCError) -> ByteBuffer
+    ) {
+        add(
+            method,
+            .unary { (request, call) async throws(RPCError) in
+                try await handler(MessageCoding.decodeRequest(Request.self, request.readableBytesSpan), call)
+            }
+        )
+    }
+
     /// A server-streaming method; the stream ends when the handler returns.
     public mutating func serverStream<Request: Message, Response: Message>(
         _ method: MethodDescriptor,

@@ -28,7 +28,7 @@ final class CallQueue: Sendable {
     private let state: Mutex<State>
     private let statistics: OverloadStatistics
     private let isDryRun: Bool
-    private let errorDomain: String
+    private let errors: [AdmissionQueue.Refusal: PushbackErrors]
     private let limit: Gauge
     private let inFlight: Gauge
     private let waiting: Gauge
@@ -37,7 +37,11 @@ final class CallQueue: Sendable {
         state = Mutex(State(queue: AdmissionQueue(configuration.concurrency)))
         self.statistics = statistics
         isDryRun = configuration.mode == .dryRun
-        errorDomain = configuration.errorDomain
+        errors = Dictionary(
+            uniqueKeysWithValues: AdmissionQueue.Refusal.allCases.map {
+                ($0, Self.errors($0, configuration.errorDomain))
+            }
+        )
         limit = statistics.gauge("limit", methodClass)
         inFlight = statistics.gauge("in_flight", methodClass)
         waiting = statistics.gauge("queue", methodClass)
@@ -155,6 +159,11 @@ final class CallQueue: Sendable {
     }
 
     private func error(_ refusal: AdmissionQueue.Refusal, _ retryAfter: Duration) -> RPCError {
+        // There is one for each.
+        errors[refusal]?[retryAfter] ?? RPCError(.resourceExhausted, "the server has more calls than it can run")
+    }
+
+    private static func errors(_ refusal: AdmissionQueue.Refusal, _ domain: String) -> PushbackErrors {
         let message =
             switch refusal {
             case .queueFull: "the server has more calls than it can run, and too many wait"
@@ -162,9 +171,11 @@ final class CallQueue: Sendable {
             case .waitedTooLong: "the server has more calls than it can run; this one has waited for too long"
             case .displaced: "the server has more calls than it can run; a more critical one took the place of this one"
             }
-        return RPCError(.resourceExhausted, message)
-            .withErrorInfo(reason: "OVERLOADED", domain: errorDomain, metadata: ["cause": refusal.rawValue])
-            .withPushback(retryAfter)
+        return PushbackErrors { wait in
+            RPCError(.resourceExhausted, message)
+                .withErrorInfo(reason: "OVERLOADED", domain: domain, metadata: ["cause": refusal.rawValue])
+                .withPushback(wait)
+        }
     }
 }
 

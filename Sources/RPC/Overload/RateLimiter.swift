@@ -133,16 +133,14 @@ struct RateLimitInterceptor: ServerInterceptor {
     /// Methods that the server does not have cost it little.
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision { .proceed }
 
-    /// The answers for waits of up to 1, 2, 4, … milliseconds: to make one costs more than the call that it refuses.
-    private static func errors(_ methodClass: MethodClass, _ limit: GCRA.Limit, _ domain: String) -> [RPCError] {
+    private static func errors(_ methodClass: MethodClass, _ limit: GCRA.Limit, _ domain: String) -> PushbackErrors {
         let perSecond = 1e9 / Double(limit.interval)
         let rate = perSecond >= 1 ? String(Int(perSecond)) : "\(perSecond)"
         let message =
             "more \(methodClass.rawValue) calls than the \(rate) a second, \(limit.burst) at once, that a caller may make; "
             + "slow down"
         let window = max(1, Double(limit.burst) / perSecond)
-        return (0..<22).map { power in
-            let wait = Duration.milliseconds(1 << power)
+        return PushbackErrors { wait in
             var error = RPCError(.resourceExhausted, message)
                 .withErrorInfo(reason: "RATE_LIMITED", domain: domain, metadata: ["class": methodClass.rawValue])
                 .withQuotaFailure(subject: "principal", description: message)
@@ -162,7 +160,7 @@ private struct MethodRateLimit: ServerInterceptor {
     let isDryRun: Bool
     let limiter: RateLimiter
     let statistics: OverloadStatistics
-    let errors: [RPCError]
+    let errors: PushbackErrors
 
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
         guard let principal = call.principal else { return .proceed }
@@ -170,8 +168,6 @@ private struct MethodRateLimit: ServerInterceptor {
         guard let wait = schedule.admit(at: call.receivedAt, limit: limit) else { return .proceed }
         statistics.rejected("rate_limit")
         if isDryRun { return .proceed }
-        let milliseconds = max(1, Int64((wait / .milliseconds(1)).rounded(.up)))
-        let power = 64 - (milliseconds - 1).leadingZeroBitCount
-        throw errors[min(power, errors.count - 1)]
+        throw errors[wait]
     }
 }

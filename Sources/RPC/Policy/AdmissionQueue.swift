@@ -13,6 +13,9 @@ public struct AdmissionQueue: Sendable {
         public var capacity = 1_024
         /// The longest that one waits; 1 s.
         public var longestWait: Duration = .seconds(1)
+        /// Part of the time left to a call within which it must be answered by the estimate, or it gets no place; 0.75. Estimates
+        /// err, and a call that is run and answered late has taken the place of one that would not have been.
+        public var usableTime = 0.75
 
         /// The defaults.
         public init() {}
@@ -85,8 +88,10 @@ public struct AdmissionQueue: Sendable {
             return .run
         }
         let ahead = waiters[Int(criticality.rawValue)...].reduce(0) { $0 + $1.count }
-        if let deadline, now + seconds(waitSeconds(behind: ahead) + gradient.currentSeconds) > deadline {
-            return .refuse(.deadline)
+        if let deadline {
+            let left = Double((deadline - now).nanoseconds) / 1e9
+            let needed = waitSeconds(behind: ahead) + gradient.currentSeconds
+            if needed > left * policy.usableTime { return .refuse(.deadline) }
         }
         var displaced: UInt64?
         if waiting >= policy.capacity {

@@ -29,6 +29,22 @@ package struct RawWriter: ~Copyable {
         }
         byte(UInt8(truncatingIfNeeded: value))
     }
+
+    /// The eight bytes of a `fixed64`, `sfixed64` or, by its bits, a `double`.
+    @inline(__always)
+    package mutating func fixed64(_ value: UInt64) {
+        precondition(count + 8 <= limit, "more is written than there is room for")
+        start.storeBytes(of: value.littleEndian, toByteOffset: count, as: UInt64.self)
+        count += 8
+    }
+
+    package mutating func bytes(_ bytes: [UInt8]) {
+        precondition(count + bytes.count <= limit, "more is written than there is room for")
+        bytes.withUnsafeBytes {
+            (start + count).copyMemory(from: $0.baseAddress.unsafelyUnwrapped, byteCount: $0.count)
+        }
+        count += bytes.count
+    }
 }
 
 extension ByteBuffer {

@@ -1,6 +1,5 @@
 import Foundation
 package import Logging
-import Synchronization
 import Tracing
 
 /// Writes one JSON object a line: `timestamp level message logger` and the metadata as members of its own.
@@ -61,6 +60,8 @@ package struct JSONLinesLogHandler: LogHandler {
         }
         line += "}\n"
         output.write(line)
+        // Said before the end, as a rule.
+        if event.level == .critical { output.flush() }
     }
 
     /// RFC 3339 in UTC, to the millisecond: `2026-05-01T10:00:00.250Z`.
@@ -140,25 +141,5 @@ package struct JSONLinesLogHandler: LogHandler {
             default: line.unicodeScalars.append(scalar)
             }
         }
-    }
-}
-
-/// Where log lines go; whole lines, in order.
-package final class LogOutput: Sendable {
-    package static let standardError = LogOutput { line in
-        // One write for a line, so that lines of several processes do not mix. There is nowhere to report its failure.
-        try? FileHandle.standardError.write(contentsOf: Data(line.utf8))
-    }
-
-    private let sink: @Sendable (String) -> Void
-    /// Beside the closure: one kept in a generic container is wrapped once more by each access, for ever.
-    private let lock = Mutex(())
-
-    package init(_ sink: @escaping @Sendable (String) -> Void) {
-        self.sink = sink
-    }
-
-    package func write(_ line: String) {
-        lock.withLock { _ in sink(line) }
     }
 }

@@ -42,15 +42,18 @@ package final class LogFile: Sendable {
     /// Lines that could not be written.
     package var linesLost: UInt64 { lost.load(ordering: .relaxed) }
 
-    package func write(_ line: String) {
+    /// Whether it could be written.
+    @discardableResult
+    package func write(_ line: String) -> Bool {
         var line = line
-        line.withUTF8 { bytes in
+        return line.withUTF8 { bytes in
             let isWritten = state.withLock { state in
                 if state.size > 0, state.size + bytes.count > settings.bytes { rotate(&state) }
                 guard state.descriptor >= 0 || open(&state) else { return false }
                 return write(bytes, &state)
             }
             if !isWritten { lost.wrappingAdd(1, ordering: .relaxed) }
+            return isWritten
         }
     }
 

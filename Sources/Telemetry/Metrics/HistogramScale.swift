@@ -9,6 +9,8 @@ final class HistogramScale: @unchecked Sendable {
 
     let bounds: [Int64]
     let ticksPerUnit: Double
+    /// The bounds in the unit of the metric as the field `explicit_bounds` of a data point.
+    let encodedBounds: [UInt8]
     private let ends: UnsafeMutablePointer<Int64>
     /// For each number of leading zeros, the first bucket that a value with so many can be in.
     private let first: UnsafeMutablePointer<UInt8>
@@ -22,6 +24,7 @@ final class HistogramScale: @unchecked Sendable {
             decade *= 10
         }
         self.bounds = bounds
+        encodedBounds = MetricsEncoder.bounds(bounds.map { Double($0) / ticksPerUnit })
         ends = .allocate(capacity: bounds.count + 1)
         for (index, bound) in (bounds + [.max]).enumerated() { (ends + index).initialize(to: bound) }
         first = .allocate(capacity: 65)
@@ -38,8 +41,6 @@ final class HistogramScale: @unchecked Sendable {
     }
 
     var buckets: Int { bounds.count + 1 }
-    /// The bounds in the unit of the metric.
-    var explicitBounds: [Double] { bounds.map { Double($0) / ticksPerUnit } }
 
     /// The bucket of a value that is not negative: its upper bound is inclusive.
     @inline(__always)

@@ -36,6 +36,41 @@ package final class MetricsRegistry: MetricsFactory {
         }
 
         static let overflow = Attributes([("overflow", "true")])
+
+        static func precedes(_ one: Attributes, _ other: Attributes) -> Bool {
+            one.pairs.lexicographicallyPrecedes(other.pairs) { $0.lexicographicallyPrecedes($1) }
+        }
+    }
+
+    struct Series {
+        let attributes: Attributes
+        let instrument: Instrument
+        /// The attributes as fields of a data point, serialized once for every reading to come.
+        let encoded: [UInt8]
+    }
+
+    /// The series of one metric.
+    struct Family {
+        private(set) var ordered: [Series] = []
+        private var byAttributes: [Attributes: Instrument] = [:]
+
+        subscript(attributes: Attributes) -> Instrument? { byAttributes[attributes] }
+
+        mutating func add(_ attributes: Attributes, _ instrument: Instrument, _ kind: Kind) {
+            byAttributes[attributes] = instrument
+            var low = 0
+            var high = ordered.count
+            while low < high {
+                let middle = (low + high) / 2
+                if Attributes.precedes(ordered[middle].attributes, attributes) {
+                    low = middle + 1
+                } else {
+                    high = middle
+                }
+            }
+            let encoded = MetricsEncoder.attributes(attributes, of: kind)
+            ordered.insert(Series(attributes: attributes, instrument: instrument, encoded: encoded), at: low)
+        }
     }
 
     struct FamilyKey: Hashable {
@@ -44,7 +79,7 @@ package final class MetricsRegistry: MetricsFactory {
     }
 
     struct State {
-        var families: [FamilyKey: [Attributes: Instrument]] = [:]
+        var families: [FamilyKey: Family] = [:]
         var series = 0
         var overflowed: UInt64 = 0
     }
@@ -86,17 +121,18 @@ package final class MetricsRegistry: MetricsFactory {
         let attributes = Attributes(dimensions)
         return state.withLock { state in
             let key = FamilyKey(name: name, kind: kind)
-            var family = state.families.removeValue(forKey: key) ?? [:]
+            var family = state.families.removeValue(forKey: key) ?? Family()
             defer { state.families[key] = family }
             if let known = family[attributes] { return known }
             var place = attributes
-            if family.count - (family[.overflow] == nil ? 0 : 1) >= seriesLimit, attributes != .overflow {
+            let count = family.ordered.count - (family[.overflow] == nil ? 0 : 1)
+            if count >= seriesLimit, attributes != .overflow {
                 state.overflowed += 1
                 place = .overflow
                 if let known = family[place] { return known }
             }
             let new = Instrument(kind)
-            family[place] = new
+            family.add(place, new, kind)
             state.series += 1
             return new
         }

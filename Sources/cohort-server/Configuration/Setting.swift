@@ -104,6 +104,11 @@ extension Setting {
             ),
             Setting("tracing.ratio", .ratio(default: 0.01), "part of the traces begun here that is sampled"),
             Setting("limits.tracing.spans", .whole(16...1_000_000, default: 8_192), "spans that wait for a reader"),
+            Setting(
+                "limits.log.lines",
+                .whole(16...1_000_000, default: 16_384),
+                "lines of the log that wait to be written"
+            ),
             Setting("limits.metrics.series", .whole(100...100_000, default: 2_000), "series of one metric"),
             Setting(
                 "threads",

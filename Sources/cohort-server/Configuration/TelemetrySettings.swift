@@ -12,6 +12,8 @@ struct TelemetrySettings: Sendable {
     let tracingRatio: Double
     let spans: Int
     let series: Int
+    /// That wait to be written.
+    let logLines: Int
 
     /// - Throws: ``SettingsError``.
     init(_ reader: SettingsReader) throws {
@@ -28,5 +30,6 @@ struct TelemetrySettings: Sendable {
         tracingRatio = try reader.ratio("tracing.ratio")
         spans = try reader.whole("limits.tracing.spans")
         series = try reader.whole("limits.metrics.series")
+        logLines = try reader.whole("limits.log.lines")
     }
 }
