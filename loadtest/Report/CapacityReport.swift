@@ -20,7 +20,7 @@ struct CapacityReport {
     private var cards: [(label: String, value: String, note: String, isBad: Bool)] {
         let capacity = result.capacityRate.map(Format.rate) ?? "none"
         var cards = [
-            ("Capacity", capacity, result.slo, result.capacityRate == nil),
+            ("Capacity", capacity, result.slo.replacing(",", with: ", "), result.capacityRate == nil),
             (
                 "Run it at", result.operatingRate.map(Format.rate) ?? "–",
                 "\(Format.percent(result.headroom)) of it at most",

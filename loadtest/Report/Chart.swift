@@ -44,7 +44,7 @@ struct Chart: Sendable {
     var marks: [Mark] = []
 
     private static let (width, height) = (560.0, 320.0)
-    private static let (left, right, top, bottom) = (64.0, 14.0, 14.0, 46.0)
+    private static let (left, right, top, bottom) = (88.0, 16.0, 14.0, 46.0)
     private static let plotWidth = width - left - right
     private static let plotHeight = height - top - bottom
     /// More points than pixels only make the file bigger.

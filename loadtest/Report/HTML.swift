@@ -77,6 +77,13 @@ enum HTML {
         return "<ul class=\"words\">\(items.joined())</ul>\n"
     }
 
+    /// What has to be read before the rest; nothing for none.
+    static func warnings(_ texts: [String]) -> String {
+        guard !texts.isEmpty else { return "" }
+        let items = texts.map { "<li>\(escape($0.prefix(1).uppercased() + $0.dropFirst())).</li>" }
+        return "<ul class=\"words warn\">\(items.joined())</ul>\n"
+    }
+
     private static let style = """
         :root{--bg:#f6f7f9;--card:#fff;--text:#1b1f24;--soft:#5b6571;--line:#e3e7ec;--axis:#9aa4b0;--bad:#b42318;
         --c1:#2563eb;--c2:#d9730d;--c3:#0f8a5f;--c4:#c0267e;--c5:#7c5cd6;--c6:#64748b;--c7:#b42318;--c8:#0e7490}
@@ -95,6 +102,7 @@ enum HTML {
         .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:14px}
         .chart,.words,.scroll{background:var(--card);border:1px solid var(--line);border-radius:10px;margin:0}
         .chart{padding:14px 14px 10px;min-width:0}.words{padding:12px 18px;list-style:none}.words li{padding:4px 0}
+        .warn{border-color:var(--bad);border-left-width:5px;margin:0 0 16px}
         .plot{display:block;width:100%;height:auto;font-size:12px}.plot text{fill:var(--soft)}.grid{stroke:var(--line)}
         .axis{stroke:var(--axis)}.line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}
         .dashed{stroke-dasharray:5 4}.band{opacity:.18}.bar{opacity:.85}.mark{stroke-width:1.3;stroke-dasharray:2 3}
