@@ -308,6 +308,33 @@ struct LoadTestTests {
         #expect(result.errors.isEmpty && result.answered == result.sent)
     }
 
+    @Test(
+        "A generator that stands still for a second counts it to the calls that were due, shows its lag and is refused"
+    )
+    func lateGenerator() async throws {
+        let directory = try TemporaryDirectory()
+        let server = try await seeded(directory)
+        let file = directory.file("result.json")
+        let program = try RunningProgram(
+            Programs.loadtest,
+            [
+                "run", "--endpoint", "\(server.endpoint)", "--ca", server.tlsFile("ca.pem"), "--customers", "2000",
+                "--rate", "200", "--duration", "10s", "--max-lag", "500ms", "--json", file,
+            ]
+        )
+        // A line a second: when it says the third, it is in the midst of it.
+        try await eventually("the load does not begin: \(program.errors)") { program.errors.contains("3/10 s") }
+        program.signal(SIGSTOP)
+        try await Task.sleep(for: .seconds(1))
+        program.signal(SIGCONT)
+        let status = try await program.wait(seconds: 60)
+        #expect(status == 1 && program.errors.contains("the generator was the limit"), "\(program.errors)")
+        let result = try result(file)
+        #expect(result.generator.is_bottleneck && result.p99_ms > 800, "p99 is \(result.p99_ms) ms")
+        #expect(result.intervals.contains { ($0.lag_p99_ms ?? 0) > 800 })
+        #expect(result.answered == result.sent && result.sent > 1_800)
+    }
+
     @Test("The capacity of a server that is known is found within 5 %")
     func capacity() async throws {
         let directory = try TemporaryDirectory()

@@ -85,7 +85,7 @@ struct CapacitySummary {
     private var littlesLaw: String? {
         let wrong = result.steps.filter { !$0.littlesLawHolds }
         guard !wrong.isEmpty else {
-            return "Little's law holds on every step to \(Format.percent(LittlesLaw.tolerance))."
+            return "Little's law: holds on every step to \(Format.percent(LittlesLaw.tolerance))."
         }
         let rates = wrong.prefix(4).map { Format.rate($0.rateWanted) }.joined(separator: ", ")
         return

@@ -44,7 +44,7 @@ struct CapacityReport {
         }
         var series = [
             Chart.Series(name: "p99, objective met", points: points(passed), style: .points, colour: 3),
-            Chart.Series(name: "p99, missed", points: points(missed), style: .points, colour: 7),
+            Chart.Series(name: "p99, missed", points: points(missed), style: .crosses, colour: 7),
         ]
         if !limited.isEmpty {
             series.append(
@@ -145,7 +145,7 @@ struct CapacityReport {
                     name: "off",
                     points: steps.filter { !$0.littlesLawHolds }
                         .map { Chart.Point(x: $0.littlesLaw.expected, y: $0.littlesLaw.counted) },
-                    style: .points,
+                    style: .crosses,
                     colour: 7
                 ),
             ]

@@ -111,7 +111,8 @@ enum HTML {
         margin:6px 0 0;padding:0;font-size:13px;color:var(--soft)}.key{display:inline-block;width:16px;height:0;
         margin-right:6px;vertical-align:middle;border-top:2.5px solid}.key.dashed{border-top-style:dashed}
         .key.area{height:9px;border:0;background:currentColor;opacity:.3}.key.dot{width:8px;height:8px;border:0;
-        border-radius:50%;background:currentColor}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;
+        border-radius:50%;background:currentColor}.key.cross{width:12px;height:auto;border:0;line-height:1}
+        .key.cross::before{content:"\\2715";font-size:12px}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;
         font-size:13.5px;font-variant-numeric:tabular-nums}th,td{padding:7px 12px;text-align:left;white-space:nowrap;
         border-bottom:1px solid var(--line)}th{color:var(--soft);font-weight:500}tr:last-child td{border-bottom:0}
         .n{text-align:right}

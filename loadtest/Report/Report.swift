@@ -105,7 +105,7 @@ struct RunReport {
     }
 
     private func over(_ value: (LoadResult.Interval) -> Double?) -> [Chart.Point] {
-        result.intervals.map { Chart.Point(x: $0.at, y: value($0)) }
+        result.middles.map { Chart.Point(x: $0.at, y: value($0.interval)) }
     }
 
     private var latency: Chart {
@@ -221,5 +221,12 @@ struct RunReport {
     private var server: String {
         let charts = ServerCharts(result: result, time: time).charts
         return charts.isEmpty ? HTML.lines("The server was not asked for its metrics.") : HTML.charts(charts)
+    }
+}
+
+extension LoadResult {
+    /// The seconds of the run, each with its middle, where its figures are drawn.
+    var middles: [(at: Double, interval: Interval)] {
+        intervals.map { (($0.at + max($0.at, min($0.at + 1, duration))) / 2, $0) }
     }
 }

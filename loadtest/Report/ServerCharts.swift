@@ -101,7 +101,9 @@ struct ServerCharts {
 
     /// What is between the two is the way there and back, and waiting on both ends of it.
     private func latency(_ server: LoadResult.Series?) -> Chart {
-        let seen = result.intervals.map { Chart.Point(x: $0.at, y: $0.latency.count > 0 ? $0.latency.p99 : nil) }
+        let seen = result.middles.map { at, interval in
+            Chart.Point(x: at, y: interval.latency.count > 0 ? interval.latency.p99 : nil)
+        }
         var series = [Chart.Series(name: "seen by the client", points: seen, colour: 1)]
         if let server {
             let points = server.points.map { Chart.Point(x: $0.at, y: $0.value * 1_000) }
