@@ -27,7 +27,11 @@ struct CapacityReport {
                 false
             ),
             ("Limited by", result.limiting.words, "", result.limiting.resource == .client),
-            ("Knee", result.kneeRate.map(Format.rate) ?? "none", "latency grows faster from there", false),
+            (
+                "Knee", result.kneeRate.map(Format.rate) ?? "none",
+                result.kneeRate == nil ? "latency grows evenly as far as measured" : "latency grows faster from there",
+                false
+            ),
         ]
         if let target = result.target {
             cards.append(("Instances", "\(target.instances)", "for \(Format.rate(target.rate)), one may fail", false))

@@ -39,7 +39,7 @@ enum HTML {
     /// Cards with a large figure each.
     static func cards(_ cards: [(label: String, value: String, note: String, isBad: Bool)]) -> String {
         let items = cards.map { card in
-            "<div class=\"card\(card.isBad ? " bad" : "")\"><dt>\(escape(card.label))</dt><dd\(card.value.count > 11 ? " class=\"long\"" : "")>\(escape(card.value))</dd>"
+            "<div class=\"card\(card.isBad ? " bad" : "")\"><dt>\(escape(card.label))</dt><dd\(card.value.count > 9 ? " class=\"long\"" : "")>\(escape(card.value))</dd>"
                 + "<p>\(escape(card.note))</p></div>"
         }
         return "<dl class=\"cards\">\(items.joined())</dl>\n"

@@ -21,7 +21,7 @@ struct PlanReport {
         if let instances = result.instances {
             cards.append(
                 (
-                    "The fleet of \(instances)" + (result.runsOut == nil ? "" : " runs out"), result.runsOut ?? "lasts",
+                    "Fleet of \(instances)" + (result.runsOut == nil ? "" : " runs out"), result.runsOut ?? "lasts",
                     result.runsOutEarliest.map { "\($0) at the earliest" } ?? "", result.runsOut != nil
                 )
             )

@@ -59,12 +59,11 @@ final class ClosedLoop {
         tally = LoadTally(methods: 1, begin: start + warmup)
         scheduleInterval()
         for connection in connections {
-            for _ in 0..<inFlight { call(connection) }
+            for _ in 0..<inFlight { call(connection, at: .now()) }
         }
     }
 
-    private func call(_ connection: ClientConnection) {
-        let begin = NIODeadline.now()
+    private func call(_ connection: ClientConnection, at begin: NIODeadline) {
         guard let payload = try? source.request() else { return tally.notSent(0, due: begin, "NOT_SENT") }
         tally.sent(0, due: begin, at: begin)
         let this = NIOLoopBound(self, eventLoop: loop)
@@ -80,7 +79,7 @@ final class ClosedLoop {
         // On a connection that is gone a call would fail at once, and so on without an end.
         let isGone = answer.code != nil && !connection.isUsable
         if now < end, !isGone {
-            call(connection)
+            call(connection, at: now)
         } else if tally.inFlight == 0 {
             if now < end { lost() } else if tally.intervalBegin >= end { finish() }
         }
