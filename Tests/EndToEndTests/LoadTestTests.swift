@@ -339,7 +339,8 @@ struct LoadTestTests {
     func capacity() async throws {
         let directory = try TemporaryDirectory()
         let server = try await TestServer(dataDirectory: directory.file("data"))
-        // Two at once, 5 ms each: 400 a second.
+        // Two at once, 5 ms each: 400 a second. Beyond it the queue grows, and the median with it; what other processes do to single calls
+        // it does not show.
         let peer = try await peer(server, "queue", "2", "5")
         defer { peer.program.signal(SIGKILL) }
         let runs = ProcessInfo.processInfo.environment["COHORT_LONG"] == nil ? 1 : 10
@@ -348,7 +349,7 @@ struct LoadTestTests {
             let run = try await loadtest(
                 [
                     "capacity", "--endpoint", peer.address, "--ca", server.tlsFile("ca.pem"), "--method",
-                    "ExplainMembership", "--slo", "p99<50ms", "--start", "100", "--step", "2s", "--hold", "5s",
+                    "ExplainMembership", "--slo", "p50<60ms", "--start", "100", "--step", "2s", "--hold", "5s",
                     "--arrivals",
                     "constant", "--max-lag", "10s", "--drain", "3s", "--no-sweep", "--seed", "\(number)", "--json",
                     file,
