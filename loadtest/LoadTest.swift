@@ -1,7 +1,6 @@
 import ArgumentParser
 import CohortAPI
 import Foundation
-import NIOPosix
 import RPC
 
 /// Loads a Cohort server and measures it.

@@ -1,6 +1,5 @@
 import ArgumentParser
 import CohortAPI
-import NIOPosix
 import RPC
 import SwiftProtobuf
 
@@ -18,8 +17,18 @@ extension LoadTest {
 
         func run() async throws {
             let population = try Population(customers: customers, idBytes: idBytes)
-            let client = try Client(server.configuration(), eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
-            let stubs = CohortClient(client)
+            let session = try await server.open(connections: 1)
+            do {
+                try await fill(population, session.api)
+                await session.close()
+            } catch {
+                await session.close()
+                guard let error = error as? RPCError else { throw error }
+                throw LoadFailure(error, of: "seed")
+            }
+        }
+
+        private func fill(_ population: Population, _ stubs: CohortClient) async throws {
             let existing = try await stubs.cohorts.listCohorts(.init()).cohorts
             if !existing.contains(where: { $0.cohortID == cohort }) {
                 _ = try await stubs.cohorts.createCohort(
@@ -30,13 +39,12 @@ extension LoadTest {
                 )
             }
             let begin = ContinuousClock.now
-            try await fill(population, stubs.customers)
+            try await importAll(population, stubs.customers)
             let seconds = begin.duration(to: .now) / .seconds(1)
             print("\(customers) customers in \(seconds) s, \(Int(Double(customers) / seconds)) a second")
-            await client.shutdown()
         }
 
-        private func fill(_ population: Population, _ stub: CustomerServiceClient) async throws {
+        private func importAll(_ population: Population, _ stub: CustomerServiceClient) async throws {
             let call = try await stub.importCustomers()
             var answers = call.responses.makeAsyncIterator()
             var next = 0

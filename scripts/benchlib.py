@@ -1,11 +1,13 @@
 """What the measurements share: processes pinned to a core, a Cohort server and a Redis server over TLS."""
 import contextlib
+import json
 import os
 import pathlib
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -55,6 +57,18 @@ def processor_seconds(process):
 def resident_mib(process):
     pages = int(pathlib.Path(f"/proc/{process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def closed_loop(bin_, *arguments, timeout):
+    """What `cohort-loadtest closed` measures from the other core: checks a second, and how long they took."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        subprocess.run(pinned(1, bin_ / "cohort-loadtest", "closed", *arguments, "--json", file.name), check=True,
+                       capture_output=True, text=True, timeout=timeout)
+        result = json.loads(pathlib.Path(file.name).read_text())
+    if result["closed"]["members"] == 0:
+        sys.exit("the server found no member; what was measured is not what it says")
+    return {"calls_per_second": int(result["rate_reached"]), "p50_us": result["p50_ms"] * 1000,
+            "p99_us": result["p99_ms"] * 1000, "all_calls": result["closed"]["ended"]}
 
 
 @contextlib.contextmanager

@@ -156,6 +156,7 @@ struct CapacitySearchTests {
     func ends() {
         let all = search(.init(highest: 30_000)) { _ in .met }
         #expect(all.search.finding == .highestPassed && all.search.capacity == 30_000)
+        #expect(all.steps.allSatisfy { $0.rate <= 30_000 })
         let none = search { _ in .missed }
         #expect(none.search.finding == .nothingPassed && none.search.capacity == nil && none.steps.count <= 40)
         let never = search { $0.kind == .hold ? .missed : $0.rate < 5_000 ? .met : .missed }

@@ -82,16 +82,27 @@ struct ComparisonTests {
         let before = SampleResult.make()
         #expect(Comparison.obstacles(before: before, after: SampleResult.make(seed: 7)).isEmpty)
         var after = SampleResult.make(rate: 3_000, scenario: "writes")
-        after.model = .closed
+        after.closed = .init(connections: 4, inFlight: 2, ended: 9, members: 4)
+        after.sent += 7
         after.methods = []
         after.generator.isBottleneck = true
         let text = Comparison.obstacles(before: before, after: after).joined(separator: "\n")
         for word in [
-            "scenario: 'mixed' before, 'writes' after", "model: open", "methods: ", "rate wanted: 2,000/s",
-            "bottleneck",
+            "scenario: 'mixed' before, 'writes' after", "closed loop: none before, 4 x 2", "methods: ",
+            "rate wanted: 2,000/s",
+            "bottleneck", "7 calls of the result after were never sent",
         ] {
             #expect(text.contains(word), "\(word) in \(text)")
         }
+    }
+
+    @Test("An open load and a closed loop are never compared")
+    func models() throws {
+        var closed = SampleResult.make(seed: 2)
+        closed.model = .closed
+        let error = #expect(throws: FileProblem.self) { try Comparison(before: SampleResult.make(), after: closed) }
+        #expect(try #require(error).description.contains("the open model, the one after of the closed model"))
+        #expect(try !Comparison(before: closed, after: closed, draws: 10).differences.isEmpty)
     }
 
     @Test("A run of a few seconds is refused")

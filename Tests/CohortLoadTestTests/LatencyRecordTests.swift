@@ -65,15 +65,16 @@ struct LatencyRecordTests {
         }
     }
 
-    @Test("The share of calls within a time")
-    func share() {
+    @Test("Calls that took for ever count in percentiles, and are endless where they decide")
+    func endless() {
         var histogram = LatencyRecord.makeHistogram()
-        histogram.record(1_000_000, count: 99)
-        histogram.record(5_000_000)
+        histogram.record(1_000_000, count: 98)
         let record = LatencyRecord(histogram)
-        #expect(record.share(within: 0.5) == 0)
-        #expect(record.share(within: 1) == 0.99)
-        #expect(record.share(within: 10) == 1)
+        #expect(record.milliseconds(atPercentile: 98, endless: 2) == record.p50)
+        #expect(record.milliseconds(atPercentile: 98.1, endless: 2) == .infinity)
+        #expect(record.milliseconds(atPercentile: 100, endless: 2) == .infinity)
+        #expect(record.milliseconds(atPercentile: 100) == record.maximum)
+        #expect(LatencyRecord().milliseconds(atPercentile: 50, endless: 1) == .infinity)
     }
 
     @Test(

@@ -7,7 +7,9 @@ import Testing
 struct LoadResultTests {
     @Test("A result comes back from its JSON as it was")
     func roundTrip() throws {
-        let result = SampleResult.make()
+        var result = SampleResult.make()
+        result.closed = .init(connections: 4, inFlight: 2, ended: 9, members: 4)
+        result.intervals[0].lagP99 = nil
         let decoded = try JSONDecoder().decode(LoadResult.self, from: JSONEncoder().encode(result))
         #expect(decoded == result)
     }
@@ -20,6 +22,7 @@ struct LoadResultTests {
             "format", "tool_version", "start_time", "endpoint", "scenario", "model", "arrivals", "seed", "rate_wanted",
             "rate_reached", "duration_s", "warmup_s", "sent", "answered", "errors", "p50_ms", "p90_ms", "p95_ms",
             "p99_ms", "p999_ms", "max_ms", "mean_ms", "histogram", "methods", "intervals", "generator", "server", "slo",
+            "not_sent", "warnings",
         ]
         #expect(Set(json.keys) == Set(wanted))
         #expect(json["format"] as? Int == 1)
@@ -27,7 +30,8 @@ struct LoadResultTests {
         let interval = try #require((json["intervals"] as? [[String: Any]])?.first)
         #expect(
             Set(interval.keys).isSuperset(of: [
-                "at_s", "wanted", "sent", "answered", "errors", "in_flight", "p50_ms", "p99_ms", "p999_ms",
+                "at_s", "wanted", "sent", "answered", "errors", "in_flight", "lag_p99_ms", "p50_ms", "p99_ms",
+                "p999_ms",
             ])
         )
         let generator = try #require(json["generator"] as? [String: Any])
@@ -37,6 +41,22 @@ struct LoadResultTests {
         #expect(methods[0]["p99_ms"] is Double)
         let slo = try #require((json["slo"] as? [[String: Any]])?.first)
         #expect(Set(slo.keys) == ["term", "measured", "is_met"])
+    }
+
+    @Test("A closed loop is marked as one, and warns of its latencies")
+    func closed() throws {
+        var result = SampleResult.make()
+        #expect(result.warnings.isEmpty)
+        result.model = .closed
+        result.closed = .init(connections: 4, inFlight: 2, ended: 9, members: 4)
+        #expect(result.warnings.count == 1 && result.warnings[0].contains("not from when"))
+        result.generator.cpuRatio = 0.95
+        result.closed?.members = 0
+        let data = try JSONEncoder().encode(result)
+        let json = try #require(JSONSerialization.jsonObject(with: data) as? [String: Any])
+        #expect(json["model"] as? String == "closed")
+        let warnings = try #require(json["warnings"] as? [String])
+        #expect(warnings.count == 3 && warnings[1].contains("95 %") && warnings[2].contains("no answer said IN"))
     }
 
     @Test("A result of another format is refused by its number")

@@ -19,7 +19,7 @@ struct LoadTallyTests {
         tally.finish(at: at(1_000))
         let latency = LatencyRecord(tally.methods[0].latency)
         #expect(abs(latency.p50 - 500) < 1)
-        #expect(abs(LatencyRecord(tally.lag).p99 - 400) < 1)
+        #expect(abs(LatencyRecord(tally.lag).p99 - 400) < 1 && abs((tally.intervals[0].lagP99 ?? 0) - 400) < 1)
         #expect(tally.intervals[0].answered == 1 && tally.intervals[0].sent == 1)
     }
 
@@ -50,6 +50,18 @@ struct LoadTallyTests {
         #expect(abs(tally.intervals[1].inFlight - 1.5) < 1e-9 && tally.inFlight == 1)
     }
 
+    @Test("A call that is sent late is under way from when it was due, so that Little's law holds")
+    func lateInFlight() {
+        var tally = LoadTally(methods: 1, begin: begin)
+        tally.sent(0, due: at(0), at: at(400))
+        tally.ended(0, due: at(0), at: at(500), code: nil)
+        tally.sent(0, due: at(600), at: at(600))
+        tally.ended(0, due: at(600), at: at(700), code: nil)
+        tally.endInterval(at: at(1_000))
+        // 500 ms and 100 ms within a second.
+        #expect(abs(tally.intervals[0].inFlight - 0.6) < 1e-9 && tally.inFlight == 0)
+    }
+
     @Test("The warm-up counts nowhere, not even where its answers come later")
     func warmup() {
         var tally = LoadTally(methods: 1, begin: begin)
@@ -71,6 +83,25 @@ struct LoadTallyTests {
         #expect(tally.methods[0].errors == ["NOT_SENT": 1] && tally.methods[0].sent == 1)
         #expect(tally.intervals[0].wanted == 1 && tally.intervals[0].sent == 0 && tally.intervals[0].errors == 1)
         #expect(tally.methods[0].latency.totalCount == 0)
+    }
+
+    @Test("How late calls were sent is told for each second, and of all together")
+    func lagOverTime() {
+        var tally = LoadTally(methods: 1, begin: begin)
+        tally.sent(0, due: at(0), at: at(1))
+        tally.endInterval(at: at(1_000))
+        tally.sent(0, due: at(1_500), at: at(1_580))
+        tally.endInterval(at: at(2_000))
+        tally.endInterval(at: at(3_000))
+        // Due in the third second, sent in the fourth.
+        tally.sent(0, due: at(2_900), at: at(3_150))
+        tally.endInterval(at: at(4_000))
+        let lags = tally.intervals.map { $0.lagP99.map { $0.rounded() } }
+        #expect(lags == [1, 80, nil, 250])
+        tally.sent(0, due: at(3_990), at: at(4_490))
+        tally.finish(at: at(5_000))
+        #expect(tally.intervals.last?.lagP99.map { $0.rounded() } == 500)
+        #expect(tally.lag.totalCount == 4 && abs(LatencyRecord(tally.lag).maximum - 500) < 1)
     }
 
     @Test("A generator that is late is the limit, and says so")

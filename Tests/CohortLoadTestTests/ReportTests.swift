@@ -86,6 +86,51 @@ struct ReportTests {
         try check(open(Report.run(result), "run"), charts: 6 + 1 + 4)
     }
 
+    @Test("A report says what has to be known before its figures are believed")
+    func warnings() throws {
+        var result = SampleResult.make(seconds: 5)
+        #expect(!Report.run(result).contains("<ul class=\"words warn\">"))
+        result.sent += 500
+        result.errors["NOT_SENT"] = 500
+        result.slo = try SLO(parsing: "p99<5ms").evaluate(result)
+        let html = Report.run(result)
+        #expect(html.contains("500 of ") && html.contains("were never sent") && html.contains("endless"))
+        #expect(html.contains("generator&#39;s lag, p99"))
+        var closed = SampleResult.make(seconds: 5, server: nil)
+        closed.model = .closed
+        closed.closed = .init(connections: 4, inFlight: 2, ended: 9_999, members: 4_000)
+        closed.arrivals = ""
+        closed.rateWanted = 0
+        for index in closed.intervals.indices { closed.intervals[index].lagP99 = nil }
+        let page = Report.run(closed)
+        #expect(page.contains("closed loop, 4 x 2 calls in flight") && page.contains("looks better than it is"))
+        #expect(!page.contains("lag") && !page.contains("wanted"))
+        try check(open(page, "run-closed"), charts: 6)
+    }
+
+    @Test(
+        "The server's figures have names for readers, limits lie beside what they limit, and unknown ones are shown too"
+    )
+    func server() throws {
+        var result = SampleResult.make(seconds: 5)
+        for (name, unit) in [
+            ("cohort.queue.rows.limit", "{row}"), ("new.figure", "s"), ("rpc.server.call.duration p99", "s"),
+        ] {
+            result.server?.series.append(
+                .init(name: name, unit: unit, points: [.init(at: 1, value: 2), .init(at: 2, value: 3)])
+            )
+        }
+        let views = try open(Report.run(result), "run-server")
+        try check(views, charts: 12)
+        let titles = try #require(views["desktop"]).charts.map(\.title)
+        #expect(
+            titles.contains("Processors in use") && titles.contains("new.figure") && titles.contains("p99 at both ends")
+        )
+        #expect(
+            titles.contains("Rows that wait for a commit, and their limit") && !titles.contains("cohort.queue.rows")
+        )
+    }
+
     @Test("A run without errors, without a server and without answers has a report too")
     func emptyRun() throws {
         var result = SampleResult.make(seconds: 2, errorRatio: 0, server: nil)

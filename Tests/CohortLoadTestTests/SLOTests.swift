@@ -51,6 +51,28 @@ struct SLOTests {
         #expect(outcomes.map(\.isMet) == [true, false, true, false, true, false, true])
         #expect(abs(outcomes[1].measured - result.latency.p99 * 1_000) < 1e-6)
         #expect(abs(outcomes[2].measured - result.errorRatio * 100) < 1e-12)
+        #expect(outcomes[0].measuredText.hasSuffix(" ms") && outcomes[1].measuredText.hasSuffix(" us"))
+        #expect(outcomes[2].measuredText.hasSuffix(" %") && outcomes[4].measuredText.hasSuffix("/s"))
+    }
+
+    /// A thousand calls were due; so many were never sent, the others took a millisecond or less.
+    private func unsent(_ count: UInt64) -> LoadResult {
+        var result = SampleResult.make(rate: 1_000, seconds: 1, median: 0.5, spread: 0.01, errorRatio: 0)
+        result.sent = result.latency.count + count
+        result.errors = ["NOT_SENT": count]
+        return result
+    }
+
+    @Test("Calls that were never sent miss every objective on latency that their share is too great for")
+    func neverSent() throws {
+        let few = try SLO(parsing: "p99<5ms,p999<5ms,max<5ms,mean<5ms,p50<5ms").evaluate(unsent(5))
+        #expect(few.map(\.isMet) == [true, false, false, false, true])
+        #expect(few[1].measured == .infinity && few[1].measuredText == "endless")
+        let many = unsent(20)
+        #expect(try !SLO(parsing: "p99<5ms").isMet(by: many) && SLO(parsing: "p95<5ms").isMet(by: many))
+        #expect(many.notSent == 20 && many.latency.p99 < 5)
+        #expect(many.warnings.contains { $0.hasPrefix("20 of ") })
+        #expect(unsent(0).warnings.isEmpty)
     }
 
     @Test("A limit that is met exactly: < misses it, <= meets it")

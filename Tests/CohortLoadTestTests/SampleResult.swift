@@ -46,6 +46,7 @@ enum SampleResult {
                     answered: UInt64(calls) - errors,
                     errors: errors,
                     inFlight: Double(calls) * record.mean / 1_000,
+                    lagP99: 0.05,
                     latency: record
                 )
             )

@@ -70,10 +70,13 @@ struct ScheduleTests {
         let steps = profile(.steps(from: 100, to: 300, count: 3, duration: 6))
         #expect(steps.pieces.map(\.from) == [100, 200, 300] && steps.duration == 6 && steps.calls == 1_200)
         let spike = profile(.spike(base: 10, peak: 100, duration: 30))
-        #expect(spike.peak == 100 && spike.calls == 1_200)
+        #expect(spike.pieces.map(\.to) == [10, 100, 10] && spike.calls == 1_200)
         let diurnal = profile(.diurnal(low: 100, high: 300, period: 60, duration: 120))
         #expect(abs(diurnal.calls - 200 * 120) < 1 && abs(diurnal.duration - 120) < 1e-9)
-        #expect(abs(diurnal.peak - 300) < 1e-9 && abs((diurnal.pieces.first?.from ?? 0) - 100) < 1e-9)
+        #expect(
+            abs((diurnal.pieces.map(\.to).max() ?? 0) - 300) < 1e-9
+                && abs((diurnal.pieces.first?.from ?? 0) - 100) < 1e-9
+        )
         let warm = RateProfile.constant(5, for: 10).preceded(by: 2)
         #expect(warm.duration == 12 && warm.calls == 60)
     }

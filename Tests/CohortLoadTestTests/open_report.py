@@ -1,6 +1,7 @@
 """Opens a report in headless Chromium and prints what is to be seen in it as JSON.
 
 usage: open_report.py FILE [SCREENSHOT-PREFIX]
+       open_report.py --picture FILE PNG WIDTH HEIGHT light|dark
 """
 import json
 import shutil
@@ -37,12 +38,26 @@ LOOK = """() => ({
 })"""
 
 
+def picture(browser_path: str, file: str, png: str, width: str, height: str, scheme: str) -> None:
+    """The top of the page, as high as HEIGHT at most."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": int(width), "height": 100}, color_scheme=scheme)
+        page.goto(Path(file).resolve().as_uri())
+        whole = page.evaluate("document.documentElement.scrollHeight")
+        page.set_viewport_size({"width": int(width), "height": min(whole, int(height))})
+        page.screenshot(path=png)
+        browser.close()
+
+
 def main() -> None:
-    path = Path(sys.argv[1]).resolve()
-    prefix = sys.argv[2] if len(sys.argv) > 2 else None
     browser_path = shutil.which("chromium-headless-shell")
     if browser_path is None:
         sys.exit("chromium-headless-shell is missing: scripts/setup installs it")
+    if sys.argv[1] == "--picture":
+        return picture(browser_path, *sys.argv[2:])
+    path = Path(sys.argv[1]).resolve()
+    prefix = sys.argv[2] if len(sys.argv) > 2 else None
     views = {
         "desktop": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
         "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},

@@ -106,8 +106,8 @@ extension LoadTest {
                 step.kind.rawValue,
                 step.rate,
                 result.rateReached,
-                LiveView.milliseconds(result.latency.p50),
-                LiveView.milliseconds(result.latency.p99),
+                Format.milliseconds(result.latency.p50),
+                Format.milliseconds(result.latency.p99),
                 result.failed,
                 word
             )

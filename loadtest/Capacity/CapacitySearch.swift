@@ -18,7 +18,8 @@ struct CapacitySearch: Sendable {
         var maximumHolds = 5
         /// Most holds above the first that passed.
         var maximumRaises = 3
-        /// The loads stepped through in the end, in proportion to the capacity. One beyond it shows how the server fails.
+        /// The loads stepped through in the end, in proportion to the capacity. One beyond it shows how the server fails, unless
+        /// `highest` forbids it.
         var sweep = [0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 1.05]
     }
 
@@ -88,7 +89,8 @@ struct CapacitySearch: Sendable {
         case .bracket: Step(rate: rate, kind: .bracket, attempt: attempt)
         case .bisect: Step(rate: rate, kind: .bisect, attempt: attempt)
         case .hold: Step(rate: rate, kind: .hold, attempt: 1)
-        case .sweep: Step(rate: settings.sweep[swept] * (passed ?? rate), kind: .sweep, attempt: 1)
+        case .sweep:
+            Step(rate: min(settings.sweep[swept] * (passed ?? rate), settings.highest), kind: .sweep, attempt: 1)
         case .done: nil
         }
     }

@@ -85,11 +85,11 @@ struct CapacitySummary {
     private var littlesLaw: String? {
         let wrong = result.steps.filter { !$0.littlesLawHolds }
         guard !wrong.isEmpty else {
-            return "Little's law holds on every step to \(Format.percent(LittlesLaw.tolerance))."
+            return "Little's law: holds on every step to \(Format.percent(LittlesLaw.tolerance))."
         }
-        let rates = wrong.map { Format.rate($0.rateWanted) }.joined(separator: ", ")
+        let rates = wrong.prefix(4).map { Format.rate($0.rateWanted) }.joined(separator: ", ")
         return
-            "Little's law does not hold to \(Format.percent(LittlesLaw.tolerance)) at \(rates): those steps were not "
-            + "steady, or something was measured wrongly."
+            "Little's law: \(wrong.count) of \(result.steps.count) steps are more than \(Format.percent(LittlesLaw.tolerance)) off "
+            + "(\(rates)\(wrong.count > 4 ? ", …" : "")): they were not steady, or something was measured wrongly."
     }
 }

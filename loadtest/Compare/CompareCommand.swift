@@ -5,7 +5,7 @@ extension LoadTest {
     struct Compare: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "compare",
-            abstract: "Compare two results of 'run', and fail when the second is worse.",
+            abstract: "Compare two results of 'run' or of 'closed', and fail when the second is worse.",
             discussion: """
                 Differences come with the interval that holds the true one with 95 % confidence. A limit of
                 --max-regression is missed when the second result is worse by more than it and the interval excludes
@@ -20,7 +20,7 @@ extension LoadTest {
             transform: RegressionGate.init(parsing:)
         )
         var maxRegression: RegressionGate?
-        @Flag(help: "Compare results of different loads.") var force = false
+        @Flag(help: "Compare results of different loads; an open load and a closed loop never are.") var force = false
         @Option(help: ArgumentHelp("Write the comparison here.", valueName: "file")) var json: String?
 
         private struct Document: Encodable {
@@ -33,6 +33,7 @@ extension LoadTest {
         func run() async throws {
             let one = try ResultFiles.decode(LoadResult.self, path: before, what: "a result of run")
             let other = try ResultFiles.decode(LoadResult.self, path: after, what: "a result of run")
+            try Comparison.check(before: one, after: other)
             let obstacles = Comparison.obstacles(before: one, after: other)
             guard obstacles.isEmpty || force else {
                 throw FileProblem(

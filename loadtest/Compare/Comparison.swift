@@ -33,14 +33,9 @@ struct Comparison: Codable, Sendable, Hashable {
     static let fewestIntervals = 5
 
     /// - Parameter draws: How many runs are drawn of each; more make the ends of the intervals steadier.
-    /// - Throws: `FileProblem` when a run is too short.
+    /// - Throws: `FileProblem` as `check`.
     init(before: LoadResult, after: LoadResult, draws: Int = 1_000, seed: UInt64 = 42) throws(FileProblem) {
-        for (name, result) in [("before", before), ("after", after)] where result.intervals.count < Self.fewestIntervals
-        {
-            throw FileProblem(
-                "the result \(name) has \(result.intervals.count) seconds; a comparison takes \(Self.fewestIntervals) or more"
-            )
-        }
+        try Self.check(before: before, after: after)
         var generator = SplitMix64(state: seed)
         let (one, other) = (Resampler(before), Resampler(after))
         var samples: [[Double]] = Figure.allCases.map { _ in [] }
@@ -62,6 +57,21 @@ struct Comparison: Codable, Sendable, Hashable {
         }
     }
 
+    /// - Throws: `FileProblem` when a run is too short, or when one is an open load and the other a closed loop.
+    static func check(before: LoadResult, after: LoadResult) throws(FileProblem) {
+        if before.model != after.model {
+            throw FileProblem(
+                "the result before is of the \(before.model) model, the one after of the \(after.model) model: latencies from when "
+                    + "calls were due do not compare with those from when they were sent; measure both with 'run'"
+            )
+        }
+        for (name, result) in [("before", before), ("after", after)] where result.intervals.count < fewestIntervals {
+            throw FileProblem(
+                "the result \(name) has \(result.intervals.count) seconds; a comparison takes \(fewestIntervals) or more"
+            )
+        }
+    }
+
     private static func change(_ figure: Figure, _ before: Double, _ after: Double) -> Double {
         if figure == .errors { return after - before }
         return before == 0 ? (after == 0 ? 0 : .infinity) : after / before - 1
@@ -74,7 +84,7 @@ struct Comparison: Codable, Sendable, Hashable {
             if one != other { found.append("\(name): \(one) before, \(other) after") }
         }
         differ("scenario", "'\(before.scenario)'", "'\(after.scenario)'")
-        differ("model", before.model.rawValue, after.model.rawValue)
+        differ("closed loop", before.closed?.description ?? "none", after.closed?.description ?? "none")
         differ("arrivals", "'\(before.arrivals)'", "'\(after.arrivals)'")
         let methods = [before, after].map { Set($0.methods.map(\.method)).sorted().joined(separator: " ") }
         differ("methods", methods[0], methods[1])
@@ -83,6 +93,11 @@ struct Comparison: Codable, Sendable, Hashable {
         }
         for (name, result) in [("before", before), ("after", after)] where result.generator.isBottleneck {
             found.append("the generator was the bottleneck of the result \(name)")
+        }
+        for (name, result) in [("before", before), ("after", after)] where result.notSent > 0 {
+            found.append(
+                "\(Format.count(result.notSent)) calls of the result \(name) were never sent, and have no latency"
+            )
         }
         return found
     }

@@ -20,14 +20,18 @@ struct CapacityReport {
     private var cards: [(label: String, value: String, note: String, isBad: Bool)] {
         let capacity = result.capacityRate.map(Format.rate) ?? "none"
         var cards = [
-            ("Capacity", capacity, result.slo, result.capacityRate == nil),
+            ("Capacity", capacity, result.slo.replacing(",", with: ", "), result.capacityRate == nil),
             (
                 "Run it at", result.operatingRate.map(Format.rate) ?? "–",
                 "\(Format.percent(result.headroom)) of it at most",
                 false
             ),
             ("Limited by", result.limiting.words, "", result.limiting.resource == .client),
-            ("Knee", result.kneeRate.map(Format.rate) ?? "none", "latency grows faster from there", false),
+            (
+                "Knee", result.kneeRate.map(Format.rate) ?? "none",
+                result.kneeRate == nil ? "latency grows evenly as far as measured" : "latency grows faster from there",
+                false
+            ),
         ]
         if let target = result.target {
             cards.append(("Instances", "\(target.instances)", "for \(Format.rate(target.rate)), one may fail", false))
@@ -44,7 +48,7 @@ struct CapacityReport {
         }
         var series = [
             Chart.Series(name: "p99, objective met", points: points(passed), style: .points, colour: 3),
-            Chart.Series(name: "p99, missed", points: points(missed), style: .points, colour: 7),
+            Chart.Series(name: "p99, missed", points: points(missed), style: .crosses, colour: 7),
         ]
         if !limited.isEmpty {
             series.append(
@@ -145,7 +149,7 @@ struct CapacityReport {
                     name: "off",
                     points: steps.filter { !$0.littlesLawHolds }
                         .map { Chart.Point(x: $0.littlesLaw.expected, y: $0.littlesLaw.counted) },
-                    style: .points,
+                    style: .crosses,
                     colour: 7
                 ),
             ]

@@ -13,6 +13,8 @@ struct Chart: Sendable {
         case line
         case dashed
         case points
+        /// As points, for what is told apart from them by more than its colour.
+        case crosses
         /// Between each point and the one of the same index in `upper`.
         case band(upper: [Point])
         case bars
@@ -44,7 +46,7 @@ struct Chart: Sendable {
     var marks: [Mark] = []
 
     private static let (width, height) = (560.0, 320.0)
-    private static let (left, right, top, bottom) = (64.0, 14.0, 14.0, 46.0)
+    private static let (left, right, top, bottom) = (88.0, 16.0, 14.0, 46.0)
     private static let plotWidth = width - left - right
     private static let plotHeight = height - top - bottom
     /// More points than pixels only make the file bigger.
@@ -67,6 +69,7 @@ struct Chart: Sendable {
                 switch series.style {
                 case .dashed: "dashed"
                 case .points: "dot"
+                case .crosses: "cross"
                 case .band: "area"
                 default: "solid"
                 }
@@ -186,6 +189,12 @@ struct Chart: Sendable {
                     "<circle class=\"point f\(series.colour)\" cx=\"\(Self.number($0.x))\" cy=\"\(Self.number($0.y))\" r=\"3.5\">\(name)</circle>"
                 }
             }.joined()
+        case .crosses:
+            let paths = series.points.compactMap { point in
+                place(point, x, y).map { "M\(Self.number($0.x - 3.5)) \(Self.number($0.y - 3.5))l7 7m0-7l-7 7" }
+            }
+            return paths.isEmpty
+                ? "" : "<path class=\"line s\(series.colour)\" d=\"\(paths.joined())\">\(name)</path>"
         case .band(let upper):
             let low = series.points.compactMap { place($0, x, y) }
             let high = upper.compactMap { place($0, x, y) }

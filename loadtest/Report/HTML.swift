@@ -39,7 +39,7 @@ enum HTML {
     /// Cards with a large figure each.
     static func cards(_ cards: [(label: String, value: String, note: String, isBad: Bool)]) -> String {
         let items = cards.map { card in
-            "<div class=\"card\(card.isBad ? " bad" : "")\"><dt>\(escape(card.label))</dt><dd\(card.value.count > 11 ? " class=\"long\"" : "")>\(escape(card.value))</dd>"
+            "<div class=\"card\(card.isBad ? " bad" : "")\"><dt>\(escape(card.label))</dt><dd\(card.value.count > 9 ? " class=\"long\"" : "")>\(escape(card.value))</dd>"
                 + "<p>\(escape(card.note))</p></div>"
         }
         return "<dl class=\"cards\">\(items.joined())</dl>\n"
@@ -77,6 +77,13 @@ enum HTML {
         return "<ul class=\"words\">\(items.joined())</ul>\n"
     }
 
+    /// What has to be read before the rest; nothing for none.
+    static func warnings(_ texts: [String]) -> String {
+        guard !texts.isEmpty else { return "" }
+        let items = texts.map { "<li>\(escape($0.prefix(1).uppercased() + $0.dropFirst())).</li>" }
+        return "<ul class=\"words warn\">\(items.joined())</ul>\n"
+    }
+
     private static let style = """
         :root{--bg:#f6f7f9;--card:#fff;--text:#1b1f24;--soft:#5b6571;--line:#e3e7ec;--axis:#9aa4b0;--bad:#b42318;
         --c1:#2563eb;--c2:#d9730d;--c3:#0f8a5f;--c4:#c0267e;--c5:#7c5cd6;--c6:#64748b;--c7:#b42318;--c8:#0e7490}
@@ -95,6 +102,7 @@ enum HTML {
         .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:14px}
         .chart,.words,.scroll{background:var(--card);border:1px solid var(--line);border-radius:10px;margin:0}
         .chart{padding:14px 14px 10px;min-width:0}.words{padding:12px 18px;list-style:none}.words li{padding:4px 0}
+        .warn{border-color:var(--bad);border-left-width:5px;margin:0 0 16px}
         .plot{display:block;width:100%;height:auto;font-size:12px}.plot text{fill:var(--soft)}.grid{stroke:var(--line)}
         .axis{stroke:var(--axis)}.line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}
         .dashed{stroke-dasharray:5 4}.band{opacity:.18}.bar{opacity:.85}.mark{stroke-width:1.3;stroke-dasharray:2 3}
@@ -103,7 +111,8 @@ enum HTML {
         margin:6px 0 0;padding:0;font-size:13px;color:var(--soft)}.key{display:inline-block;width:16px;height:0;
         margin-right:6px;vertical-align:middle;border-top:2.5px solid}.key.dashed{border-top-style:dashed}
         .key.area{height:9px;border:0;background:currentColor;opacity:.3}.key.dot{width:8px;height:8px;border:0;
-        border-radius:50%;background:currentColor}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;
+        border-radius:50%;background:currentColor}.key.cross{width:12px;height:auto;border:0;line-height:1}
+        .key.cross::before{content:"\\2715";font-size:12px}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;
         font-size:13.5px;font-variant-numeric:tabular-nums}th,td{padding:7px 12px;text-align:left;white-space:nowrap;
         border-bottom:1px solid var(--line)}th{color:var(--soft);font-weight:500}tr:last-child td{border-bottom:0}
         .n{text-align:right}

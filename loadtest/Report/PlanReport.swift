@@ -21,7 +21,7 @@ struct PlanReport {
         if let instances = result.instances {
             cards.append(
                 (
-                    "Fleet of \(instances)", result.runsOut.map { "until \($0)" } ?? "lasts",
+                    "Fleet of \(instances)" + (result.runsOut == nil ? "" : " runs out"), result.runsOut ?? "lasts",
                     result.runsOutEarliest.map { "\($0) at the earliest" } ?? "", result.runsOut != nil
                 )
             )

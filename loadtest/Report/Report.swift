@@ -23,17 +23,25 @@ struct RunReport {
         let when = TimeText.minute(result.startTime.timeIntervalSince1970)
         let load =
             result.model == .open
-            ? "\(Format.rate(result.rateWanted)) wanted, \(result.arrivals) arrivals" : "closed loop"
+            ? "\(Format.rate(result.rateWanted)) wanted, \(result.arrivals) arrivals"
+            : "closed loop, \(result.closed?.description ?? "")"
         return HTML.page(
             title: "Load test: \(result.scenario.isEmpty ? "no scenario" : result.scenario)",
             subtitle: "\(result.endpoint) · \(when) UTC · \(load) · \(Format.number(result.duration)) s after "
                 + "\(Format.number(result.warmup)) s of warm-up · seed \(result.seed) · cohort-loadtest \(result.toolVersion)",
-            body: HTML.cards(cards) + objectives
+            body: HTML.warnings(warnings) + HTML.cards(cards) + objectives
                 + HTML.section("Over time", HTML.charts([latency, throughput, inFlight, errors]))
                 + HTML.section("Distribution", HTML.charts([percentiles, histogram]))
                 + methods + HTML.section("Server beside the client", server)
                 + HTML.section("Generator", HTML.cards(generator))
         )
+    }
+
+    /// What has to be known before the figures are believed.
+    private var warnings: [String] {
+        guard result.generator.isBottleneck else { return result.warnings }
+        return ["the generator was the limit: \(result.generator.reason ?? "this says nothing of the server")"]
+            + result.warnings
     }
 
     private var cards: [(label: String, value: String, note: String, isBad: Bool)] {
@@ -57,24 +65,25 @@ struct RunReport {
 
     private var generator: [(label: String, value: String, note: String, isBad: Bool)] {
         let generator = result.generator
+        let processor = ("Processor", Format.percent(generator.cpuRatio), "of the generator's thread", false)
+        // In a closed loop nothing is due, so nothing is late.
+        guard result.model == .open else { return [processor] }
         return [
             (
                 "Verdict", generator.isBottleneck ? "was the limit" : "kept up",
-                generator.reason
-                    ?? (generator.isBottleneck
-                        ? "the result says nothing of the server" : "the result is the server's"),
+                generator.isBottleneck ? "the result says nothing of the server" : "the result is the server's",
                 generator.isBottleneck
             ),
             ("Lag p99", Format.milliseconds(generator.lagP99), "sent later than due", false),
             ("Lag, longest", Format.milliseconds(generator.lagMax), "", false),
-            ("Processor", Format.percent(generator.cpuRatio), "of the busiest thread", false),
+            processor,
         ]
     }
 
     private var objectives: String {
         guard !result.slo.isEmpty else { return "" }
-        let rows = result.slo.map { [$0.isMet ? "✓ met" : "✗ missed", $0.term, Format.number($0.measured)] }
-        return HTML.section("Objectives", HTML.table(["", "objective", "measured, in its unit"], rows, numbers: [2]))
+        let rows = result.slo.map { [$0.term, $0.measuredText, $0.isMet ? "✓ met" : "✗ missed"] }
+        return HTML.section("Objectives", HTML.table(["objective", "measured", ""], rows))
     }
 
     private var methods: String {
@@ -96,7 +105,7 @@ struct RunReport {
     }
 
     private func over(_ value: (LoadResult.Interval) -> Double?) -> [Chart.Point] {
-        result.intervals.map { Chart.Point(x: $0.at, y: value($0)) }
+        result.middles.map { Chart.Point(x: $0.at, y: value($0.interval)) }
     }
 
     private var latency: Chart {
@@ -109,10 +118,13 @@ struct RunReport {
         }
         return Chart(
             title: "Latency over time",
-            text: "The percentiles of the calls that ended in each second.",
+            text: "The percentiles of the calls that ended in each second, and how late the generator sent.",
             x: time,
             y: Axis(title: "latency", scale: .log, format: Self.milliseconds),
-            series: [series("p50", 50, 3), series("p99", 99, 1), series("p99.9", 99.9, 5)],
+            series: [series("p50", 50, 3), series("p99", 99, 1), series("p99.9", 99.9, 5)]
+                + (result.intervals.contains { $0.lagP99 != nil }
+                    ? [Chart.Series(name: "generator's lag, p99", points: over(\.lagP99), style: .dashed, colour: 6)]
+                    : []),
             marks: Self.limits(result.slo)
         )
     }
@@ -135,10 +147,12 @@ struct RunReport {
             x: time,
             y: Axis(title: "calls a second"),
             series: [
-                Chart.Series(name: "wanted", points: over { Double($0.wanted) }, style: .dashed, colour: 6),
+                // In a closed loop what is sent is what is wanted.
+                result.model == .open
+                    ? Chart.Series(name: "wanted", points: over { Double($0.wanted) }, style: .dashed, colour: 6) : nil,
                 Chart.Series(name: "sent", points: over { Double($0.sent) }, colour: 2),
                 Chart.Series(name: "answered", points: over { Double($0.answered) }, colour: 1),
-            ]
+            ].compactMap { $0 }
         )
     }
 
@@ -205,34 +219,14 @@ struct RunReport {
     }
 
     private var server: String {
-        guard let server = result.server, !server.series.isEmpty else {
-            return HTML.lines("The server was not asked for its metrics.")
-        }
-        let p99 = Chart.Series(
-            name: "p99",
-            points: over { $0.latency.count > 0 ? $0.latency.p99 : nil },
-            colour: 1
-        )
-        let client = Chart(
-            title: "The client's p99, for comparison",
-            text: "The p99 that the client saw in each second.",
-            x: time,
-            y: Axis(title: "latency", scale: .log, format: Self.milliseconds),
-            series: [p99]
-        )
-        return HTML.charts([client] + server.series.map(chart))
+        let charts = ServerCharts(result: result, time: time).charts
+        return charts.isEmpty ? HTML.lines("The server was not asked for its metrics.") : HTML.charts(charts)
     }
+}
 
-    private func chart(_ series: LoadResult.Series) -> Chart {
-        var y = Axis(title: series.unit)
-        if series.unit == "s" { y = Axis(title: "time", format: { Format.milliseconds($0 * 1_000) }) }
-        let points = series.points.map { Chart.Point(x: $0.at, y: $0.value) }
-        return Chart(
-            title: series.name,
-            text: "As the server reported it.",
-            x: time,
-            y: y,
-            series: [Chart.Series(name: series.name, points: points, colour: 8)]
-        )
+extension LoadResult {
+    /// The seconds of the run, each with its middle, where its figures are drawn.
+    var middles: [(at: Double, interval: Interval)] {
+        intervals.map { (($0.at + max($0.at, min($0.at + 1, duration))) / 2, $0) }
     }
 }

@@ -110,13 +110,16 @@ struct LatencyRecord: Sendable, Hashable {
 
     /// The value that `percentile` percent of the calls do not exceed, in milliseconds, to the precision of the buckets.
     ///
-    /// - Parameter percentile: Over 0, up to 100.
-    /// - Returns: 0 when nothing was recorded.
-    func milliseconds(atPercentile percentile: Double) -> Double {
-        guard count > 0 else { return 0 }
-        guard percentile < 100 else { return Double(max) / 1e6 }
+    /// - Parameters:
+    ///   - percentile: Over 0, up to 100.
+    ///   - endless: Calls beside those recorded that took longer than any: endless where the percentile is one of them.
+    /// - Returns: 0 when there were no calls.
+    func milliseconds(atPercentile percentile: Double, endless: UInt64 = 0) -> Double {
+        guard count + endless > 0 else { return 0 }
+        guard percentile < 100 else { return endless > 0 ? .infinity : Double(max) / 1e6 }
         // As HdrHistogram: one unit in the last place less, so that 50 % of two calls is one call.
-        let wanted = Swift.max(1, UInt64((percentile.nextDown * Double(count) / 100).rounded(.up)))
+        let wanted = Swift.max(1, UInt64((percentile.nextDown * Double(count + endless) / 100).rounded(.up)))
+        guard wanted <= count else { return .infinity }
         var seen: UInt64 = 0
         let empty = Self.layout(significantDigits)
         for bucket in buckets {
@@ -126,13 +129,6 @@ struct LatencyRecord: Sendable, Hashable {
             }
         }
         return Double(max) / 1e6
-    }
-
-    /// The share of the calls that took at most so long, 0 to 1, to the precision of the buckets; 1 when there are none.
-    func share(within milliseconds: Double) -> Double {
-        guard count > 0 else { return 1 }
-        let below = buckets.prefix { Double($0.value) <= milliseconds * 1e6 }
-        return Double(below.reduce(0) { $0 + $1.count }) / Double(count)
     }
 
     var p50: Double { milliseconds(atPercentile: 50) }

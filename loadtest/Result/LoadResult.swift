@@ -31,13 +31,13 @@ struct LoadResult: Sendable, Hashable {
     var rateReached: Double
     var duration: Double
     var warmup: Double
-    /// Calls sent within the measurement.
+    /// Calls that were due within the measurement (open) or sent in it (closed); those of `notSent` too.
     var sent: UInt64
     /// Of these, answered well.
     var answered: UInt64
     /// Of these, failed, by status code, as `UNAVAILABLE`; `sent` is `answered` and these.
     var errors: [String: UInt64]
-    /// From the moment a call was due (open) or sent (closed) to its answer, the failed ones included.
+    /// From the moment a call was due (open) or sent (closed) to its answer, the failed ones included. Those never sent have none.
     var latency: LatencyRecord
     /// Of these, the calls that were answered well: where many are refused at once, the latency of all is better than theirs.
     var answeredLatency: LatencyRecord?
@@ -45,9 +45,29 @@ struct LoadResult: Sendable, Hashable {
     /// One for each second.
     var intervals: [Interval]
     var generator: Generator
+    /// What a closed loop is made of; nothing of an open load.
+    var closed: Closed?
     /// What the server said of itself meanwhile, if it was asked.
     var server: Server?
     var slo: [SLOOutcome]
+
+    /// A closed loop: how many calls it keeps under way.
+    struct Closed: Codable, Sendable, Hashable {
+        var connections: Int
+        /// Calls under way on each connection.
+        var inFlight: Int
+        /// Calls that ended, those of the warm-up and after the end too.
+        var ended: UInt64
+        /// Memberships that answers said are IN: none where the data set is not the one that was seeded.
+        var members: UInt64
+
+        enum CodingKeys: String, CodingKey {
+            case connections, ended, members
+            case inFlight = "in_flight_each"
+        }
+
+        var description: String { "\(connections) x \(inFlight) calls in flight" }
+    }
 
     struct Method: Sendable, Hashable {
         var method: String
@@ -70,13 +90,16 @@ struct LoadResult: Sendable, Hashable {
         var errors: UInt64
         /// Calls under way, the mean over the interval.
         var inFlight: Double
+        /// How much later than due one of a hundred of the calls sent was sent, or later still, in milliseconds; nothing where none
+        /// was sent and in a closed loop.
+        var lagP99: Double?
         /// Of the calls that ended within it; two significant digits are enough and keep files small.
         var latency: LatencyRecord
     }
 
     /// Whether the generator itself kept up.
     struct Generator: Codable, Sendable, Hashable {
-        /// How much later than due calls were sent.
+        /// How much later than due calls were sent; 0 in a closed loop, where none is due.
         var lagP99: Double
         var lagMax: Double
         /// Processor time of the busiest thread over the time that passed, 0 to 1.
@@ -118,9 +141,17 @@ struct LoadResult: Sendable, Hashable {
     struct SLOOutcome: Codable, Sendable, Hashable {
         /// As it was written: `p99<5ms`.
         var term: String
-        /// In the term's unit.
+        /// In the term's unit; infinite where calls that were never sent decide.
         var measured: Double
         var isMet: Bool
+
+        /// With its unit, to four digits, so that what misses by little does not look like the limit.
+        var measuredText: String {
+            guard measured.isFinite else { return "endless" }
+            let unit =
+                term.hasPrefix("rate") ? "/s" : " " + term.reversed().prefix { $0.isLetter || $0 == "%" }.reversed()
+            return String(format: "%.4g", measured) + unit
+        }
 
         enum CodingKeys: String, CodingKey {
             case term, measured
@@ -129,6 +160,36 @@ struct LoadResult: Sendable, Hashable {
     }
 
     var failed: UInt64 { errors.values.reduce(0, +) }
+
+    /// Calls that were due and could not be sent: too many were under way, or no connection was there.
+    var notSent: UInt64 { sent - min(sent, latency.count) }
+
+    /// What a reader has to know before believing the figures; empty where there is nothing.
+    var warnings: [String] {
+        var warnings: [String] = []
+        if notSent > 0 {
+            warnings.append(
+                "\(Format.count(notSent)) of \(Format.count(sent)) calls that were due were never sent: latencies are those of the "
+                    + "others, and objectives take them for endless"
+            )
+        }
+        if model == .closed {
+            warnings.append(
+                "in a closed loop each answer starts the next call, so latencies count from when a call was sent and not from when "
+                    + "callers would have sent it: a server that stalls is asked less, and looks better than it is"
+            )
+            if generator.cpuRatio > 0.9 {
+                warnings.append(
+                    "the generator used \(Format.percent(generator.cpuRatio)) of its processor: the rate may be its own and not the "
+                        + "server's"
+                )
+            }
+            if let closed, answered > 0, closed.members == 0 {
+                warnings.append("no answer said IN: the customers or the cohort are not those that were seeded")
+            }
+        }
+        return warnings
+    }
 
     /// Failed calls over calls sent, 0 to 1.
     var errorRatio: Double { sent == 0 ? 0 : Double(failed) / Double(sent) }
@@ -148,7 +209,8 @@ extension LoadResult: Codable {
     private enum CodingKeys: String, CodingKey {
         case format, endpoint, scenario, model, arrivals, seed, sent, answered, errors, methods, intervals, generator,
             server
-        case slo
+        case closed, slo, warnings
+        case notSent = "not_sent"
         case toolVersion = "tool_version"
         case startTime = "start_time"
         case rateWanted = "rate_wanted"
@@ -174,12 +236,15 @@ extension LoadResult: Codable {
         try container.encode(warmup, forKey: .warmup)
         try container.encode(sent, forKey: .sent)
         try container.encode(answered, forKey: .answered)
+        try container.encode(notSent, forKey: .notSent)
         try container.encode(errors, forKey: .errors)
         try container.encodeIfPresent(answeredLatency, forKey: .answeredLatency)
         try container.encode(methods, forKey: .methods)
         try container.encode(intervals, forKey: .intervals)
         try container.encode(generator, forKey: .generator)
+        try container.encodeIfPresent(closed, forKey: .closed)
         try container.encodeIfPresent(server, forKey: .server)
+        try container.encode(warnings, forKey: .warnings)
         try container.encode(slo, forKey: .slo)
         try latency.encode(to: encoder)
     }
@@ -220,6 +285,7 @@ extension LoadResult: Codable {
         methods = try container.decode([Method].self, forKey: .methods)
         intervals = try container.decode([Interval].self, forKey: .intervals)
         generator = try container.decode(Generator.self, forKey: .generator)
+        closed = try container.decodeIfPresent(Closed.self, forKey: .closed)
         server = try container.decodeIfPresent(Server.self, forKey: .server)
         slo = try container.decode([SLOOutcome].self, forKey: .slo)
         latency = try LatencyRecord(from: decoder)
@@ -254,6 +320,7 @@ extension LoadResult.Interval: Codable {
         case wanted, sent, answered, errors
         case at = "at_s"
         case inFlight = "in_flight"
+        case lagP99 = "lag_p99_ms"
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -264,6 +331,7 @@ extension LoadResult.Interval: Codable {
         try container.encode(answered, forKey: .answered)
         try container.encode(errors, forKey: .errors)
         try container.encode(inFlight, forKey: .inFlight)
+        try container.encodeIfPresent(lagP99, forKey: .lagP99)
         try latency.encode(to: encoder)
     }
 
@@ -275,6 +343,7 @@ extension LoadResult.Interval: Codable {
         answered = try container.decode(UInt64.self, forKey: .answered)
         errors = try container.decode(UInt64.self, forKey: .errors)
         inFlight = try container.decode(Double.self, forKey: .inFlight)
+        lagP99 = try container.decodeIfPresent(Double.self, forKey: .lagP99)
         latency = try LatencyRecord(from: decoder)
     }
 }

@@ -80,12 +80,15 @@ extension LoadResult {
 
     /// A line for each second.
     var csv: String {
-        var lines = ["at_s,wanted,sent,answered,errors,in_flight,p50_ms,p99_ms,p999_ms"]
+        var lines = ["at_s,wanted,sent,answered,errors,in_flight,p50_ms,p99_ms,p999_ms,lag_p99_ms"]
         for interval in intervals {
             let record = interval.latency
             let times = record.count == 0 ? ["", "", ""] : [record.p50, record.p99, record.p999].map { "\($0)" }
             let counts = [interval.wanted, interval.sent, interval.answered, interval.errors].map { "\($0)" }
-            lines.append((["\(interval.at)"] + counts + ["\(interval.inFlight)"] + times).joined(separator: ","))
+            let lag = interval.lagP99.map { "\($0)" } ?? ""
+            lines.append(
+                (["\(interval.at)"] + counts + ["\(interval.inFlight)"] + times + [lag]).joined(separator: ",")
+            )
         }
         return lines.joined(separator: "\n") + "\n"
     }

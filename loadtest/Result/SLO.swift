@@ -57,7 +57,8 @@ struct SLO: Sendable, Hashable, CustomStringConvertible {
         terms.first { $0.figure == figure }?.scaledLimit
     }
 
-    /// Each term against what was measured. Without any answer no term on latency is met.
+    /// Each term against what was measured. Without any answer no term on latency is met, and a call that was never sent counts in
+    /// them as one that took for ever.
     func evaluate(_ result: LoadResult) -> [LoadResult.SLOOutcome] {
         terms.map { term in
             let measured = term.measured(result) / term.scale
@@ -80,14 +81,17 @@ struct SLO: Sendable, Hashable, CustomStringConvertible {
 extension SLO.Term {
     /// In milliseconds, percent or calls a second.
     fileprivate func measured(_ result: LoadResult) -> Double {
-        switch figure {
-        case .p50: result.latency.p50
-        case .p90: result.latency.p90
-        case .p95: result.latency.p95
-        case .p99: result.latency.p99
-        case .p999: result.latency.p999
-        case .max: result.latency.maximum
-        case .mean: result.latency.mean
+        func percentile(_ percentile: Double) -> Double {
+            result.latency.milliseconds(atPercentile: percentile, endless: result.notSent)
+        }
+        return switch figure {
+        case .p50: percentile(50)
+        case .p90: percentile(90)
+        case .p95: percentile(95)
+        case .p99: percentile(99)
+        case .p999: percentile(99.9)
+        case .max: percentile(100)
+        case .mean: result.notSent > 0 ? .infinity : result.latency.mean
         case .errors: result.errorRatio * 100
         case .rate: result.rateReached
         }

@@ -35,6 +35,9 @@ final class ConnectionSet {
         return nil
     }
 
+    /// Those that there are.
+    var open: [ClientConnection] { connections.compactMap { $0 } }
+
     func close() {
         for connection in connections { connection?.close() }
         connections = []

@@ -35,17 +35,10 @@ final class LiveView: Sendable {
         let times =
             latency.count == 0
             ? "no answer"
-            : "p50 \(milliseconds(latency.p50))  p99 \(milliseconds(latency.p99))  p99.9 \(milliseconds(latency.p999))"
+            : "p50 \(Format.milliseconds(latency.p50))  p99 \(Format.milliseconds(latency.p99))  "
+                + "p99.9 \(Format.milliseconds(latency.p999))"
         return "\(Int(interval.at.rounded()) + 1)/\(Int(duration.rounded(.up))) s  \(interval.sent)/s sent  "
             + "\(interval.answered)/s answered  \(inFlight) in flight  \(times)  \(interval.errors) errors"
-    }
-
-    static func milliseconds(_ value: Double) -> String {
-        switch value {
-        case ..<1: String(format: "%.3f ms", value)
-        case ..<100: String(format: "%.2f ms", value)
-        default: String(format: "%.0f ms", value)
-        }
     }
 
     private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }

@@ -62,6 +62,9 @@ final class LoadSession: Sendable {
         }
     }
 
+    /// For calls beside the load.
+    var api: CohortClient { CohortClient(client) }
+
     func close() async {
         await client.shutdown()
         try? await loop.submit { [connections] in connections.value.close() }.get()
@@ -76,7 +79,7 @@ final class LoadSession: Sendable {
             var source = try RequestSource(entry, scenario, seed: scenario.seed, calls: 1)
             let request = try source.request()
             let timeout = NIODeadline.now() + .seconds(10)
-            let code: RPCError?
+            let error: RPCError?
             if entry.operation.method.kind == .unary {
                 let outcome = await first.unary(
                     entry.operation.method,
@@ -84,30 +87,13 @@ final class LoadSession: Sendable {
                     deadline: timeout,
                     metadata: Metadata()
                 )
-                if case .failure(let failure) = outcome { code = failure.error } else { code = nil }
+                if case .failure(let failure) = outcome { error = failure.error } else { error = nil }
             } else {
-                let streams = StreamCalls(CohortClient(client), on: loop)
-                code = await streams.once(entry.operation, request, deadline: timeout, metadata: Metadata())
+                let streams = StreamCalls(api, on: loop)
+                error = await streams.once(entry.operation, request, deadline: timeout, metadata: Metadata())
             }
-            if let code {
-                let usage: Set<RPCError.Code> = [
-                    .notFound, .unauthenticated, .permissionDenied, .invalidArgument, .unimplemented,
-                ]
-                throw LoadFailure(Self.problem(entry.operation, code), isUsage: usage.contains(code.code))
-            }
+            if let error { throw LoadFailure(error, of: entry.operation.rawValue) }
         }
-    }
-
-    private static func problem(_ operation: Operation, _ error: RPCError) -> String {
-        let hint =
-            switch error.code {
-            case .notFound: "; make the data set with 'cohort-loadtest seed'"
-            case .unauthenticated:
-                "; give a certificate (--cert, --key) or a token (--token-file) that the server takes"
-            case .permissionDenied: "; the principal needs a role that may call it"
-            default: ""
-            }
-        return "\(operation.rawValue): \(error.code): \(error.message)\(hint)"
     }
 
     /// Runs a load, and waits for its answers.
@@ -121,7 +107,8 @@ final class LoadSession: Sendable {
         readsServer: Bool,
         onInterval: @escaping @Sendable (LoadResult.Interval, Int) -> Void = { _, _ in }
     ) async throws -> LoadResult {
-        let streams = StreamCalls(CohortClient(client), on: loop)
+        let api = api
+        let streams = StreamCalls(api, on: loop)
         let open = try await loop.submit { [loop, connections] in
             let open = try OpenLoop(
                 scenario,
@@ -133,7 +120,6 @@ final class LoadSession: Sendable {
             )
             return NIOLoopBound(open, eventLoop: loop)
         }.get()
-        let api = CohortClient(client)
         let start = ContinuousClock.now.advanced(by: .seconds(scenario.warmup))
         let startTime = Date().addingTimeInterval(scenario.warmup)
         let watches = WatchCalls(api, from: startTime, for: scenario.profile.duration)
@@ -162,34 +148,61 @@ final class LoadSession: Sendable {
         }
         let outcome = try await ended.get()
         beside.cancel()
-        var result = LoadResult(outcome, scenario, configuration.endpoints[0], limits, startTime)
+        let generator = LoadResult.Generator(
+            LatencyRecord(outcome.tally.lag),
+            cpuRatio: outcome.cpuRatio,
+            longest: limits.lag / .milliseconds(1)
+        )
+        var result = LoadResult(outcome.tally, scenario, configuration.endpoints[0], startTime, generator)
         result.server = await beside.value
         if scenario.watches > 0 { result.methods.append(watches.method) }
         return result
     }
-}
 
-/// Why a load test did not come to its end, for people.
-struct LoadFailure: Error, CustomStringConvertible {
-    let description: String
-    /// Whether the command was called wrongly: exit status 2, else 1.
-    let isUsage: Bool
-
-    init(_ description: String, isUsage: Bool = false) {
-        self.description = description
-        self.isUsage = isUsage
+    /// Runs a closed loop of the scenario's only method for as long as its stages last.
+    ///
+    /// - Parameters:
+    ///   - inFlight: Calls under way on each connection.
+    ///   - onInterval: As of `run`.
+    /// - Throws: `LoadFailure` where no connection is left.
+    func runClosed(
+        _ scenario: Scenario,
+        inFlight: Int,
+        onInterval: @escaping @Sendable (LoadResult.Interval, Int) -> Void = { _, _ in }
+    ) async throws -> LoadResult {
+        let startTime = Date().addingTimeInterval(scenario.warmup)
+        let outcome = try await loop.flatSubmit { [loop, connections] in
+            do {
+                let closed = try ClosedLoop(scenario, on: loop, onInterval: onInterval)
+                closed.run(connections.value.open, inFlight: inFlight)
+                return closed.result.futureResult.map { NIOLoopBound($0, eventLoop: loop) }
+            } catch {
+                return loop.makeFailedFuture(error)
+            }
+        }.map { $0.value }.get()
+        let generator = LoadResult.Generator(lagP99: 0, lagMax: 0, cpuRatio: outcome.cpuRatio, isBottleneck: false)
+        var result = LoadResult(outcome.tally, scenario, configuration.endpoints[0], startTime, generator)
+        result.model = .closed
+        result.arrivals = ""
+        for index in result.intervals.indices { result.intervals[index].lagP99 = nil }
+        result.closed = LoadResult.Closed(
+            connections: scenario.connections,
+            inFlight: inFlight,
+            ended: outcome.ended,
+            members: outcome.members
+        )
+        return result
     }
 }
 
 extension LoadResult {
     fileprivate init(
-        _ outcome: OpenLoop.Outcome,
+        _ tally: LoadTally,
         _ scenario: Scenario,
         _ endpoint: Endpoint,
-        _ limits: OpenLoop.Limits,
-        _ startTime: Date
+        _ startTime: Date,
+        _ generator: Generator
     ) {
-        let tally = outcome.tally
         var latency = LatencyRecord.makeHistogram()
         var errors: [String: UInt64] = [:]
         for method in tally.methods {
@@ -225,11 +238,7 @@ extension LoadResult {
                 )
             },
             intervals: tally.intervals,
-            generator: Generator(
-                LatencyRecord(tally.lag),
-                cpuRatio: outcome.cpuRatio,
-                longest: limits.lag / .milliseconds(1)
-            ),
+            generator: generator,
             server: nil,
             slo: []
         )

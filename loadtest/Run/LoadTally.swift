@@ -22,11 +22,13 @@ struct LoadTally {
     private(set) var answeredWithin: UInt64 = 0
     private var completed: UInt64 = 0
     private(set) var lag = LatencyRecord.makeHistogram()
+    private var currentLag = LatencyRecord.makeHistogram()
     private var current: [Histogram<UInt64>]
     private var interval = Counts()
     private(set) var intervalBegin: NIODeadline
     private let begin: NIODeadline
-    /// Calls under way now, and what their number is over the time since the interval began, in calls times nanoseconds.
+    /// Calls sent and not ended now, and what the number of those due and not ended is over the time since the interval began, in
+    /// calls times nanoseconds.
     private(set) var inFlight = 0
     private var inFlightArea = 0.0
     private var inFlightSince: NIODeadline
@@ -59,7 +61,10 @@ struct LoadTally {
         methods[method].waiting[second] += 1
         interval.wanted += 1
         interval.sent += 1
-        lag.record(Self.nanoseconds(now - due))
+        // It is under way from when it was due, as its latency counts from then: Little's law would not hold otherwise. What of
+        // this lies before the interval counts in it all the same.
+        inFlightArea += Double(max(0, (now - due).nanoseconds))
+        currentLag.record(Self.nanoseconds(now - due))
     }
 
     /// A call was due and could not be sent.
@@ -104,6 +109,7 @@ struct LoadTally {
                 answered: interval.answered,
                 errors: interval.errors,
                 inFlight: length > 0 ? inFlightArea / length : 0,
+                lagP99: takeLag(),
                 latency: LatencyRecord(all, significantDigits: .two)
             )
         )
@@ -112,7 +118,7 @@ struct LoadTally {
         intervalBegin = end
     }
 
-    /// Ends the count. What ended after the last interval counts in it.
+    /// Ends the count. What ended or was sent after the last interval counts in it, but for the number of calls sent.
     ///
     /// Calls that have no answer yet took at least from the end of the second in which they were due until now, and count with it:
     /// left out, they would make the percentiles better than they are.
@@ -128,12 +134,14 @@ struct LoadTally {
             methods[index].waiting = []
         }
         let late = takeLatencies()
+        let lateLag = takeLag()
         guard !intervals.isEmpty else { return }
         let last = intervals.count - 1
         intervals[last].wanted += interval.wanted
         intervals[last].answered += interval.answered
         intervals[last].errors += interval.errors
         intervals[last].latency.merge(LatencyRecord(late, significantDigits: .two))
+        if let lateLag { intervals[last].lagP99 = max(lateLag, intervals[last].lagP99 ?? 0) }
         interval = Counts()
     }
 
@@ -148,6 +156,16 @@ struct LoadTally {
             current[index].reset()
         }
         return all
+    }
+
+    /// Adds the lag since the last time to all of it.
+    ///
+    /// - Returns: Its p99 in milliseconds; nil where nothing was sent.
+    private mutating func takeLag() -> Double? {
+        guard currentLag.totalCount > 0 else { return nil }
+        defer { currentLag.reset() }
+        lag.add(currentLag)
+        return Double(currentLag.valueAtPercentile(99)) / 1e6
     }
 
     private mutating func started(at now: NIODeadline) {

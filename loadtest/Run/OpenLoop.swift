@@ -102,7 +102,7 @@ final class OpenLoop {
 
     /// Begins. The measurement begins after the warm-up.
     func run() {
-        processorBegin = Self.processorSeconds()
+        processorBegin = ThreadClock.seconds()
         start = .now()
         end = start + length
         tally = LoadTally(methods: parts.count, begin: start + warmup)
@@ -166,12 +166,6 @@ final class OpenLoop {
         return parts.firstIndex { drawn < $0.weight } ?? parts.count - 1
     }
 
-    private static func processorSeconds() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-    }
-
     // MARK: Answers
 
     private func ended(_ index: Int, _ due: NIODeadline, _ code: RPCError.Code?) {
@@ -211,15 +205,24 @@ final class OpenLoop {
         if tally.intervalBegin < end { closeInterval(end) }
         tally.finish(at: .now())
         streams.cancel()
-        let used = Self.processorSeconds() - processorBegin
+        let used = ThreadClock.seconds() - processorBegin
         let passed = Double((NIODeadline.now() - start).nanoseconds) / 1e9
         result.succeed(Outcome(tally: tally, cpuRatio: min(1, passed > 0 ? used / passed : 0)))
     }
 }
 
+/// The processor time of the thread that asks.
+enum ThreadClock {
+    static func seconds() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+}
+
 extension UnaryOutcome {
     /// Nil for an answer.
-    fileprivate var code: RPCError.Code? {
+    var code: RPCError.Code? {
         switch self {
         case .success: nil
         case .failure(let error, _): error.code

@@ -25,9 +25,6 @@ struct RateProfile: Sendable, Equatable {
     /// Calls due in all.
     var calls: Double { pieces.reduce(0) { $0 + $1.calls } }
 
-    /// The highest rate there is.
-    var peak: Double { pieces.reduce(0) { max($0, $1.from, $1.to) } }
-
     mutating func append(_ stage: Stage) { pieces += stage.pieces }
 
     /// A piece of its own before all others, at the rate with which they begin.

@@ -64,7 +64,7 @@ extension ServerOptions {
         do {
             return try await LoadSession.open(configuration, connections: connections)
         } catch let error as RPCError {
-            throw LoadFailure("--endpoint \(endpoint): \(error)", isUsage: true)
+            throw LoadFailure(connecting: error, to: configuration.endpoints[0])
         } catch let error as TLSSettingsError {
             throw LoadFailure("\(error)", isUsage: true)
         }
@@ -74,10 +74,11 @@ extension ServerOptions {
 extension LoadResult {
     /// For people, on a few lines.
     var summary: String {
-        func milliseconds(_ value: Double) -> String { LiveView.milliseconds(value) }
+        func milliseconds(_ value: Double) -> String { Format.milliseconds(value) }
         func rate(_ value: Double) -> String { String(format: value < 100 ? "%.3g" : "%.0f", value) }
+        let asked = closed.map(\.description) ?? "\(rate(rateWanted))/s wanted"
         var lines = [
-            "\(scenario): \(rate(rateWanted))/s wanted, \(rate(rateReached))/s answered over \(rate(duration)) s",
+            "\(scenario): \(asked), \(rate(rateReached))/s answered over \(rate(duration)) s",
             "latency  p50 \(milliseconds(latency.p50))  p90 \(milliseconds(latency.p90))  p99 \(milliseconds(latency.p99))  "
                 + "p99.9 \(milliseconds(latency.p999))  max \(milliseconds(latency.maximum))",
         ]
@@ -94,13 +95,11 @@ extension LoadResult {
         }
         let codes = errors.sorted { $0.value > $1.value }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
         lines.append("errors   \(failed) of \(sent)" + (codes.isEmpty ? "" : ": \(codes)"))
-        lines.append(
-            "generator  lag p99 \(milliseconds(generator.lagP99))  max \(milliseconds(generator.lagMax))  "
-                + String(format: "%.0f %% of a processor", generator.cpuRatio * 100)
-        )
-        lines += slo.map {
-            "\($0.isMet ? "met   " : "MISSED") \($0.term), measured \(String(format: "%.4g", $0.measured))"
-        }
+        let lag =
+            model == .open ? "lag p99 \(milliseconds(generator.lagP99))  max \(milliseconds(generator.lagMax))  " : ""
+        lines.append("generator  \(lag)" + String(format: "%.0f %% of a processor", generator.cpuRatio * 100))
+        lines += slo.map { "\($0.isMet ? "met   " : "MISSED") \($0.term), measured \($0.measuredText)" }
+        lines += warnings.map { "warning: \($0)" }
         return lines.joined(separator: "\n")
     }
 }
