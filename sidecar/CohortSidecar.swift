@@ -24,6 +24,9 @@ enum CohortSidecar {
             print(CohortRelease.version)
             return
         }
+        // Before the settings: what reads files again later has a logger of its own.
+        let levels = LogLevels(.info)
+        LoggingSystem.bootstrap { label in JSONLinesLogHandler(label: label, levels: levels, output: .standardError) }
         let settings: SidecarSettings
         let client: Client
         do {
@@ -40,10 +43,8 @@ enum CohortSidecar {
         }
         // A peer that goes away is an error of the write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
-        let telemetry = TelemetrySystem(settings)
-        LoggingSystem.bootstrap { label in
-            JSONLinesLogHandler(label: label, levels: telemetry.levels, output: .standardError)
-        }
+        levels.set(Logger.Level(rawValue: settings.logLevel) ?? .info)
+        let telemetry = TelemetrySystem(levels)
         MetricsSystem.bootstrap(telemetry.metrics)
         let logger = Logger(label: "cohort-sidecar")
         do {
@@ -126,7 +127,7 @@ enum CohortSidecar {
 }
 
 extension TelemetrySystem {
-    fileprivate convenience init(_ settings: SidecarSettings) {
+    fileprivate convenience init(_ levels: LogLevels) {
         let resource = [("service.name", "cohort-sidecar"), ("service.version", CohortRelease.version)]
         self.init(
             metrics: MetricsRegistry(
@@ -135,7 +136,7 @@ extension TelemetrySystem {
                 descriptions: SidecarMetrics.all
             ),
             tracer: SpanTracer(buffer: SpanBuffer(capacity: 0), sampler: Sampler(ratio: 0)),
-            levels: LogLevels(Logger.Level(rawValue: settings.logLevel) ?? .info),
+            levels: levels,
             resource: resource
         )
     }
