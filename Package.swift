@@ -276,7 +276,8 @@ let package = Package(
         .testTarget(
             name: "CohortSidecarTests",
             dependencies: [
-                "CohortAPI", "OTLP", "ServiceSettings", "Telemetry", "cohort-sidecar",
+                "CohortAPI", "OTLP", "RPC", "ServiceSettings", "Telemetry", "cohort-sidecar",
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             swiftSettings: settings

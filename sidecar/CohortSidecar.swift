@@ -24,6 +24,10 @@ enum CohortSidecar {
             print(CohortRelease.version)
             return
         }
+        // Before the settings: what reads files again later has a logger of its own.
+        let levels = LogLevels(.info)
+        let output = LogOutput.standardError()
+        LoggingSystem.bootstrap { label in JSONLinesLogHandler(label: label, levels: levels, output: output) }
         let settings: SidecarSettings
         let client: Client
         do {
@@ -40,11 +44,8 @@ enum CohortSidecar {
         }
         // A peer that goes away is an error of the write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
-        let telemetry = TelemetrySystem(settings)
-        let output = LogOutput.standardError()
-        LoggingSystem.bootstrap { label in
-            JSONLinesLogHandler(label: label, levels: telemetry.levels, output: output)
-        }
+        levels.set(Logger.Level(rawValue: settings.logLevel) ?? .info)
+        let telemetry = TelemetrySystem(levels)
         MetricsSystem.bootstrap(telemetry.metrics)
         let logger = Logger(label: "cohort-sidecar")
         do {
@@ -129,7 +130,7 @@ enum CohortSidecar {
 }
 
 extension TelemetrySystem {
-    fileprivate convenience init(_ settings: SidecarSettings) {
+    fileprivate convenience init(_ levels: LogLevels) {
         let resource = [("service.name", "cohort-sidecar"), ("service.version", CohortRelease.version)]
         self.init(
             metrics: MetricsRegistry(
@@ -138,7 +139,7 @@ extension TelemetrySystem {
                 descriptions: SidecarMetrics.all
             ),
             tracer: SpanTracer(buffer: SpanBuffer(capacity: 0), sampler: Sampler(ratio: 0)),
-            levels: LogLevels(Logger.Level(rawValue: settings.logLevel) ?? .info),
+            levels: levels,
             resource: resource
         )
     }

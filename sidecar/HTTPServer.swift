@@ -15,7 +15,7 @@ struct HTTPServer {
     private let link: ServerLink
     private let dashboard: Dashboard
     private let own: @Sendable () -> OTLPMetricsData
-    private let pages = PageCache()
+    private let pages = PageCache<PrometheusText.Format, ContinuousClock.Instant>()
     private let renderTime = Metrics.Timer(label: "sidecar.render.duration")
     private let logger: Logger
 
@@ -43,7 +43,7 @@ struct HTTPServer {
         } else if HTTPProtection.isLoopback(settings.listen.host) {
             router.add(middleware: LocalNameMiddleware())
         }
-        router.get("metrics") { request, _ in await metrics(request) }
+        router.get("metrics") { request, _ in try await metrics(request) }
         dashboard.addRoutes(to: router)
         for (path, probe) in probes {
             router.get(RouterPath(path)) { _, _ in Self.answer(probe(link.known, .now)) }
@@ -57,8 +57,10 @@ struct HTTPServer {
                 availableConnectionsDelegate: .maximum(settings.connections, logger: logger)
             ),
             onServerRunning: { [logger] channel in
-                let address = channel.localAddress.map { "\($0.ipAddress ?? ""):\($0.port ?? 0)" } ?? ""
-                logger.info("listening", metadata: ["address": "\(address)"])
+                let address = channel.localAddress.map {
+                    "\(Endpoint(host: $0.ipAddress ?? "", port: $0.port ?? 0))"
+                }
+                logger.info("listening", metadata: ["address": "\(address ?? "")"])
             },
             logger: logger
         )
@@ -72,14 +74,14 @@ struct HTTPServer {
         ]
     }
 
-    private func metrics(_ request: Request) async -> Response {
+    private func metrics(_ request: Request) async throws -> Response {
         let format = PrometheusText.Format(accept: request.headers[.accept])
-        let page = await pages.page(format, notOlderThan: settings.scrapeAge) {
-            let servers = await link.metrics()
+        let reading = await link.reading()
+        let page = try await pages.page(format, of: reading.at) {
             let own = own()
             let begin = ContinuousClock.now
             // The server's first: it names the target.
-            let page = ByteBuffer(string: PrometheusText.render([servers, own].compactMap { $0 }, as: format))
+            let page = ByteBuffer(string: PrometheusText.render([reading.data, own].compactMap { $0 }, as: format))
             renderTime.recordNanoseconds(Int64(begin.duration(to: .now) / .nanoseconds(1)))
             return page
         }

@@ -51,28 +51,36 @@ final class ServerLink: Service {
     private func poll() async {
         var options = CallOptions.defaults
         options.timeout = settings.timeout
+        let end = ContinuousClock.now + settings.timeout
         do throws(RPCError) {
             let status = try await api.operations.getStatus(.init(), options: options)
+            // One time for both: the settings of the probes count on it.
+            options.timeout = max(.milliseconds(1), ContinuousClock.now.duration(to: end))
             let health: Grpc_Health_V1_HealthCheckResponse = try await client.unary(
                 Self.check,
                 Grpc_Health_V1_HealthCheckRequest(),
                 options
             )
             let answer = ServerView.Answer(status: status, isServing: health.status == .serving)
-            let wasUp = view.withLock { view in
+            let (wasUp, before) = view.withLock { view in
                 defer { view.answered(answer, at: .now) }
-                return view.isUp
+                return (view.isUp, view.last?.answer)
             }
             if !wasUp { logger.info("the server answers", metadata: ["version": "\(status.version)"]) }
+            if !answer.isServing, before?.isServing != false || before?.status.state != status.state {
+                let metadata: Logger.Metadata = [
+                    "state": "\(status.state)", "detail": "\(status.stateDetail)",
+                ]
+                logger.warning("the server does not serve", metadata: metadata)
+            }
             polls[true]?.increment()
             up.record(1)
         } catch {
             guard !Task.isCancelled else { return }
-            let wasUp = view.withLock { view in
-                defer { view.failed("\(error.code): \(error.message)") }
-                return view.isUp || view.problem == nil
+            let problem = ServerView.Problem(code: error.code, detail: "\(error.code): \(error.message)")
+            if view.withLock({ $0.failed(problem) }) {
+                logger.warning("the server does not answer", metadata: ["error": "\(problem.detail)"])
             }
-            if wasUp { logger.warning("the server does not answer", metadata: ["error": "\(error.message)"]) }
             polls[false]?.increment()
             up.record(0)
         }
@@ -85,9 +93,11 @@ final class ServerLink: Service {
         try await api.operations.streamSpans(.with { $0.follow = true })
     }
 
-    /// The server's metrics, not older than the settings allow: however many ask at once, it is asked once. Nil where it does not
-    /// answer.
-    func metrics() async -> OTLPMetricsData? {
+    /// The server's metrics; nil where it does not answer.
+    func metrics() async -> OTLPMetricsData? { await reading().data }
+
+    /// The server's metrics, not older than the settings allow: however many ask at once, it is asked once.
+    func reading() async -> MetricsReading {
         await scrape.value(notOlderThan: settings.scrapeAge) { [self] in
             let begin = ContinuousClock.now
             var options = CallOptions.defaults
@@ -100,23 +110,41 @@ final class ServerLink: Service {
     }
 }
 
-/// One question at a time, whose answer serves all who ask meanwhile and a little later.
-private actor Scrape {
-    private var last: (data: OTLPMetricsData, at: ContinuousClock.Instant)?
-    private var running: Task<OTLPMetricsData?, Never>?
+/// What the server has handed out.
+struct MetricsReading: Sendable {
+    /// Nil where it has not answered.
+    var data: OTLPMetricsData?
+    /// When the answer came, or was given up.
+    var at: ContinuousClock.Instant
+}
+
+/// One question at a time, whose answer serves all who ask meanwhile and a little later. So does it that there was none.
+actor Scrape {
+    private let now: @Sendable () -> ContinuousClock.Instant
+    private var last: MetricsReading?
+    private var running: Task<MetricsReading, Never>?
+    /// How many wait for the answer that is on its way.
+    private(set) var waiting = 0
+
+    init(now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }) { self.now = now }
 
     func value(
         notOlderThan age: Duration,
         _ ask: @escaping @Sendable () async -> OTLPMetricsData?
-    ) async -> OTLPMetricsData? {
-        if let last, last.at.duration(to: .now) < age { return last.data }
+    ) async -> MetricsReading {
+        if let last, last.at.duration(to: now()) < age { return last }
+        waiting += 1
+        defer { waiting -= 1 }
         if let running { return await running.value }
         // Not a child of who asks first: that one may give up while others wait.
-        let task = Task { await ask() }
+        let task = Task {
+            let data = await ask()
+            return MetricsReading(data: data, at: now())
+        }
         running = task
-        let data = await task.value
+        let reading = await task.value
         running = nil
-        if let data { last = (data, .now) }
-        return data
+        last = reading
+        return reading
     }
 }

@@ -1,4 +1,5 @@
 import CohortAPI
+import RPC
 
 /// What is known of the server, from what it last answered. A value: the time is passed in.
 struct ServerView: Sendable {
@@ -9,11 +10,32 @@ struct ServerView: Sendable {
         var isServing: Bool
     }
 
+    /// Why a question had no answer.
+    struct Problem: Sendable, Equatable {
+        var code: RPCError.Code
+        /// As the error says, which may name addresses and files: for the log, and for who may ask for the server's state.
+        var detail: String
+
+        /// For everybody.
+        var plain: String {
+            switch code {
+            case .unavailable: "it cannot be reached"
+            case .deadlineExceeded: "it gave no answer in time"
+            case .unauthenticated, .permissionDenied: "it does not let the sidecar in"
+            default: "it answered with an error"
+            }
+        }
+    }
+
     /// Since when the sidecar runs.
     private(set) var since: ContinuousClock.Instant
     private(set) var last: (answer: Answer, at: ContinuousClock.Instant)?
     /// Why the last question had no answer; nil where it had one.
-    private(set) var problem: String?
+    private(set) var problem: Problem?
+    /// Codes of the problems since the last answer.
+    private var codes: Set<RPCError.Code> = []
+    /// Questions that are over, so that two views can be told apart.
+    private(set) var polls = 0
     /// Whether the server, as it has run since it last started, has been ready once.
     private(set) var hasServed = false
 
@@ -25,9 +47,16 @@ struct ServerView: Sendable {
         hasServed = hasServed || answer.isServing
         last = (answer, now)
         problem = nil
+        codes = []
+        polls += 1
     }
 
-    mutating func failed(_ problem: String) { self.problem = problem }
+    /// Returns whether it is a problem of another kind than those since the last answer, and so worth a line in the log.
+    mutating func failed(_ problem: Problem) -> Bool {
+        self.problem = problem
+        polls += 1
+        return codes.insert(problem.code).inserted
+    }
 
     /// Time since the last answer, or since the start where there was none.
     func silence(at now: ContinuousClock.Instant) -> Duration { (last?.at ?? since).duration(to: now) }
@@ -47,6 +76,8 @@ struct ProbeAnswer: Sendable, Equatable, Encodable {
 }
 
 /// Answers the probes of an orchestrator from what is known of the server; it is not asked again, so nobody waits for it.
+///
+/// Probes are for everybody, so reasons are fixed texts: what the server or an error says is in the log and on the dashboard.
 struct Probes: Sendable {
     /// Silence after which the server counts as stalled.
     var stall: Duration
@@ -87,17 +118,15 @@ struct Probes: Sendable {
             view.last == nil
             ? "the server has not answered since the sidecar started, \(seconds) s ago"
             : "the server has not answered for \(seconds) s"
-        return view.problem.map { "\(start): \($0)" } ?? start
+        return view.problem.map { "\(start): \($0.plain)" } ?? start
     }
 
     private static func notServing(_ status: GetStatusResponse) -> String {
-        let state =
-            switch status.state {
-            case .starting: "the server is loading its index"
-            case .draining: "the server is draining"
-            case .degraded: "the server is degraded"
-            default: "the server does not serve"
-            }
-        return status.stateDetail.isEmpty ? state : "\(state): \(status.stateDetail)"
+        switch status.state {
+        case .starting: "the server is loading its index"
+        case .draining: "the server is draining"
+        case .degraded: "the server is degraded"
+        default: "the server does not serve"
+        }
     }
 }

@@ -94,7 +94,17 @@ struct DashboardHistoryTests {
         #expect(full.samples(after: 23).map(\.n) == [24, 25])
         // Too old, or of another run: all there is.
         for number in [0, 3, 26, -1] { #expect(full.samples(after: number).count == 10, "\(number)") }
-        #expect(DashboardHistory(length: .seconds(1), interval: .seconds(60)).samples(after: 0).isEmpty)
+        let none = DashboardHistory(length: .seconds(1), interval: .seconds(60))
+        #expect(none.samples(after: 0).isEmpty && none.base(0) == 0 && none.base(1) == 0)
+    }
+
+    @Test("However many pages ask for whatever, there are few answers: what a page lacks, or all")
+    func bases() {
+        var long = DashboardHistory(length: .seconds(1_000), interval: .seconds(1))
+        for number in 1...1_200 { long.take(nil, at: Int64(number)) }
+        #expect(long.base(1_200) == 1_200 && long.base(1_170) == 1_170)
+        for number in [1_201, 1_169, 201, 1, 0, -1, .min, .max] { #expect(long.base(number) == 0, "\(number)") }
+        #expect(Set((-10...1_300).map(long.base)).count == DashboardHistory.increments + 2)
     }
 
     @Test("Calls are those of callers, by whose fault they failed; latency is that of unary ones")

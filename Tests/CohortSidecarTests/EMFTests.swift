@@ -14,11 +14,11 @@ struct EMFTests {
         }
     }
 
-    private func data(_ metrics: [OTLPMetric]) -> OTLPMetricsData {
+    private func data(_ metrics: [OTLPMetric], of service: String = "probe") -> OTLPMetricsData {
         .with {
             $0.resourceMetrics = [
                 .with {
-                    $0.resource.attributes = [attribute("service.name", "probe")]
+                    $0.resource.attributes = [attribute("service.name", service)]
                     $0.scopeMetrics = [.with { $0.metrics = metrics }]
                 }
             ]
@@ -92,6 +92,61 @@ struct EMFTests {
         #expect(try read(total(10, start: 4_500), at: 8_000) == 1)
         // Yet another one, that has counted further already.
         #expect(try read(total(500, start: 8_500), at: 9_000) == 500)
+    }
+
+    @Test(
+        "Each process has marks of its own: while one does not answer the other's go on, and a restart meanwhile is told"
+    )
+    func processes() throws {
+        var state = EMFState()
+        func read(_ server: OTLPMetric?, own: Int64, at now: UInt64) throws -> [Double] {
+            let readings = [server.map { data([$0], of: "server") }, data([total(own)], of: "own")].compactMap { $0 }
+            return try state.lines(readings, namespace: "C", now: now).compactMap {
+                try object($0)["calls"] as? Double
+            }
+        }
+        #expect(try read(total(1_000), own: 5, at: 1_000).isEmpty)
+        // The same series of both: neither counts from the other's mark.
+        #expect(try read(total(1_001), own: 7, at: 2_000) == [1, 2])
+        #expect(try read(nil, own: 8, at: 3_000) == [1])
+        #expect(try read(total(1_010), own: 9, at: 4_000) == [9, 1])
+        // It restarts, and does not answer before it has counted further.
+        #expect(try read(nil, own: 9, at: 5_000) == [0])
+        #expect(try read(total(40, start: 4_500), own: 9, at: 6_000) == [40, 0])
+        // A process that was not there at first, and has begun since: none of it has been told.
+        var late = EMFState()
+        for now in [UInt64(100), 200] { #expect(late.lines([], namespace: "C", now: now).isEmpty) }
+        let lines = late.lines([data([total(3, start: 150)])], namespace: "C", now: 300)
+        #expect(try object(try #require(lines.first))["calls"] as? Double == 3)
+    }
+
+    @Test("Marks of series and processes that are gone go with them, and a value that is left out keeps its mark")
+    func pruning() throws {
+        var state = EMFState()
+        for run in UInt64(1)...50 {
+            let series = (0..<100).map { total(Int64(run), start: run * 10, "\(run)-\($0)") }
+            _ = state.lines([data(series)], namespace: "C", now: run * 10 + 1)
+            #expect(state.size == 100)
+        }
+        _ = state.lines([], namespace: "C", now: 600)
+        #expect(state.size == 100, "marks stay while nobody answers")
+        func sum(_ value: Double) -> OTLPMetric {
+            .with {
+                $0.name = "seconds"
+                $0.sum.dataPoints = [
+                    .with {
+                        $0.startTimeUnixNano = 1
+                        $0.asDouble = value
+                    }
+                ]
+            }
+        }
+        var other = EMFState()
+        #expect(other.lines([data([sum(100)])], namespace: "C", now: 10).isEmpty)
+        #expect(other.lines([data([sum(.nan)])], namespace: "C", now: 20).isEmpty)
+        #expect(other.skipped == 1)
+        let line = try #require(other.lines([data([sum(101)])], namespace: "C", now: 30).first)
+        #expect(try object(line)["seconds"] as? Double == 1)
     }
 
     @Test("Distributions are values with counts, of what has come since")

@@ -42,6 +42,18 @@ struct ExportRetryTests {
         #expect(decide(.status(400, retryAfter: "7")) == .refused)
     }
 
+    @Test("A wait that the collector has asked for is told from one of the backoff")
+    func asked() {
+        var retry = ExportRetry()
+        for (outcome, isAsked) in [
+            (ExportRetry.Outcome.status(503, retryAfter: "7"), true), (.none, false),
+            (.status(429, retryAfter: "1"), true), (.status(503, retryAfter: nil), false),
+        ] {
+            _ = retry.decide(outcome, now: now, random: 0.5)
+            #expect(retry.isAsked == isAsked)
+        }
+    }
+
     @Test("Waits grow to half a minute, and begin anew after an answer")
     func backoff() {
         var retry = ExportRetry()
@@ -225,6 +237,31 @@ struct ConnectionWatchTests {
         #expect(watch.overdue(at: start + .seconds(25)) == nil && watch.overdue(at: start + .seconds(26)) == .slow)
         watch.answered(at: start + .seconds(17))
         #expect(watch.overdue(at: start + .seconds(76)) == nil && watch.overdue(at: start + .seconds(77)) == .idle)
+    }
+
+    @Test("At the end an answer has two seconds more, whatever its limit; who would be closed sooner is")
+    func end() {
+        var slow = ConnectionWatch(limits, at: start)
+        slow.head(at: start)
+        slow.quiesce(at: start + .seconds(3))
+        slow.quiesce(at: start + .seconds(4))
+        #expect(slow.deadline == start + .seconds(5) && slow.overdue(at: start + .seconds(4)) == nil)
+        #expect(slow.overdue(at: start + .seconds(5)) == .shutdown)
+        // Another request does not give it time.
+        slow.head(at: start + .seconds(4))
+        slow.answered(at: start + .seconds(4))
+        #expect(slow.overdue(at: start + .seconds(5)) == .shutdown)
+        var silent = ConnectionWatch(limits, at: start)
+        silent.quiesce(at: start + .seconds(9))
+        #expect(silent.overdue(at: start + .seconds(10)) == .noRequest)
+    }
+
+    @Test("An answer to what was no request does not take the next one's time limit away")
+    func noRequest() {
+        var watch = ConnectionWatch(limits, at: start)
+        watch.answered(at: start)
+        watch.head(at: start + .seconds(1))
+        #expect(watch.overdue(at: start + .seconds(11)) == .slow)
     }
 
     @Test("A body is as long as it may be, whatever the pieces")

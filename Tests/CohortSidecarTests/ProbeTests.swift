@@ -1,4 +1,5 @@
 import CohortAPI
+import RPC
 import SwiftProtobuf
 import Testing
 
@@ -23,18 +24,40 @@ struct ProbeTests {
         return ServerView.Answer(status: status, isServing: isServing)
     }
 
+    private func problem(_ code: RPCError.Code, _ detail: String = "secret") -> ServerView.Problem {
+        ServerView.Problem(code: code, detail: detail)
+    }
+
+    @Test(
+        "Whatever went wrong, a probe says it in its own words; each kind is worth the log once until the next answer"
+    )
+    func problems() {
+        var view = ServerView(since: start)
+        for code in RPCError.Code.all {
+            let isNew = [view.failed(problem(code)), view.failed(problem(code))]
+            #expect(isNew == [true, false])
+            for probe in [probes.live, probes.ready, probes.started] {
+                let reasons = probe(view, start + .seconds(60)).reasons.joined()
+                #expect(!reasons.isEmpty && !reasons.contains("secret"))
+            }
+            #expect(view.problem?.detail == "secret")
+        }
+        let polls = view.polls
+        view.answered(answer(), at: start)
+        let isNew = view.failed(problem(.unavailable))
+        #expect(isNew && view.polls == polls + 2)
+    }
+
     @Test("Before the server has ever answered it is alive for a while, and neither started nor ready")
     func never() {
         var view = ServerView(since: start)
         #expect(probes.live(view, at: start + .seconds(30)).ok)
         #expect(!probes.live(view, at: start + .seconds(31)).ok)
-        view.failed("UNAVAILABLE: cannot connect")
+        _ = view.failed(problem(.unavailable, "cannot connect to 10.0.0.7:7443"))
         #expect(!probes.started(view, at: start + .seconds(1)).ok)
         let ready = probes.ready(view, at: start + .seconds(2))
         #expect(
-            ready.reasons == [
-                "the server has not answered since the sidecar started, 2 s ago: UNAVAILABLE: cannot connect"
-            ]
+            ready.reasons == ["the server has not answered since the sidecar started, 2 s ago: it cannot be reached"]
         )
     }
 
@@ -56,8 +79,9 @@ struct ProbeTests {
         view.answered(answer(.draining, isServing: false), at: start)
         #expect(probes.ready(view, at: start).reasons == ["the server is draining"])
         #expect(probes.started(view, at: start).ok && probes.live(view, at: start).ok)
-        view.answered(answer(.degraded, isServing: false) { $0.stateDetail = "the disk is full" }, at: start)
-        #expect(probes.ready(view, at: start).reasons == ["the server is degraded: the disk is full"])
+        // Its own words may name files: they are for the log and the dashboard.
+        view.answered(answer(.degraded, isServing: false) { $0.stateDetail = "/data/log.db: disk full" }, at: start)
+        #expect(probes.ready(view, at: start).reasons == ["the server is degraded"])
     }
 
     @Test("An open breaker before the store takes the traffic away, and nothing else")
@@ -81,11 +105,11 @@ struct ProbeTests {
     func silence() {
         var view = ServerView(since: start)
         view.answered(answer(), at: start)
-        view.failed("DEADLINE_EXCEEDED: no answer")
+        _ = view.failed(problem(.deadlineExceeded, "no answer"))
         #expect(probes.ready(view, at: start + .seconds(5)).ok)
         #expect(
             probes.ready(view, at: start + .seconds(6)).reasons
-                == ["the server has not answered for 6 s: DEADLINE_EXCEEDED: no answer"]
+                == ["the server has not answered for 6 s: it gave no answer in time"]
         )
         #expect(probes.live(view, at: start + .seconds(30)).ok)
         #expect(!probes.live(view, at: start + .seconds(31)).ok)

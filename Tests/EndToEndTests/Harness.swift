@@ -119,12 +119,13 @@ func withClient<Result>(
 
 /// Waits for what another process brings about.
 ///
-/// - Throws: ``HarnessError`` with what is wrong when it takes longer than 30 s.
+/// - Throws: ``HarnessError`` with what is wrong when it takes longer than `seconds`.
 func eventually(
     _ problem: @autoclosure () async -> String,
+    seconds: Double = 30,
     _ condition: () async throws -> Bool
 ) async throws {
-    let deadline = ContinuousClock.now + .seconds(30)
+    let deadline = ContinuousClock.now + .seconds(seconds)
     while try await !condition() {
         guard ContinuousClock.now < deadline else { throw HarnessError(await problem()) }
         try await Task.sleep(for: .milliseconds(50))

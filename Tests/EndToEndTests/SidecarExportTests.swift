@@ -116,7 +116,7 @@ struct SidecarExportTests {
 
         for (behaviour, outcome) in [
             (TestCollector.Behaviour.status(400, retryAfter: "1"), "refused"), (.garbage, "unclear"),
-            (.rejects(1_000_000), "rejected"), (.status(307, retryAfter: nil), "refused"),
+            (.rejects(1_000_000), "rejected"), (.status(307, retryAfter: nil), "refused"), (.flood, "unclear"),
         ] {
             let before = try await sidecar.items("spans", outcome)
             collector.behave(behaviour)
@@ -125,51 +125,19 @@ struct SidecarExportTests {
                 try await sidecar.items("spans", outcome) >= before + 7
             }
         }
-        // No answer at all: it is late, and comes again.
-        collector.behave(.silent)
-        try await check(server, 1)
-        let again = #"sidecar_export_requests_total{kind="spans",outcome="again"}"#
-        let before = try await sidecar.sample(again)
-        try await eventually("a silent collector is not late") { try await sidecar.sample(again) > before }
-        let taken = try await checks(collector)
-        collector.behave(.takes)
-        try await eventually("lost by silence") { try await checks(collector) > taken }
+        // No answer at all, or none of HTTP: it comes again.
+        for behaviour in [TestCollector.Behaviour.silent, .noise] {
+            collector.behave(behaviour)
+            try await check(server, 1)
+            let again = #"sidecar_export_requests_total{kind="spans",outcome="again"}"#
+            let before = try await sidecar.sample(again)
+            try await eventually("not sent again: \(behaviour)") { try await sidecar.sample(again) > before }
+            let taken = try await checks(collector)
+            collector.behave(.takes)
+            try await eventually("lost: \(behaviour)") { try await checks(collector) > taken }
+        }
         #expect(try await sidecar.get("/readyz").status == 200)
         #expect(try await sidecar.stop() == 0)
-    }
-
-    @Test(
-        "While the collector is down spans wait within their limit, what has no room is counted, and the rest arrives"
-    )
-    func down() async throws {
-        let directory = try TemporaryDirectory()
-        let server = try await tracedServer(directory)
-        let first = try await TestCollector()
-        let port = first.port
-        try await first.stop()
-        let sidecar = try await sidecar(
-            server,
-            first,
-            ["--limits-export-spans", "1000", "--limits-export-bytes", "200000"]
-        )
-        for _ in 0..<6 {
-            try await check(server, 500)
-            #expect(try await sidecar.sample(#"sidecar_export_queue_items{kind="spans"}"#) <= 1_000)
-            for kind in ["spans", "metrics"] {
-                #expect(try await sidecar.sample("sidecar_export_queue_bytes{kind=\"\(kind)\"}") <= 200_000)
-            }
-        }
-        // As many spans as there were calls, less those that the server's own buffer has lost.
-        try await eventually("nothing is dropped") { try await sidecar.items("spans", "full") >= 1_500 }
-        #expect(try await sidecar.get("/readyz").status == 200)
-        let collector = try await TestCollector(port: port)
-        try await eventually("the queue is not emptied: \(sidecar.program.errors)") {
-            try await sidecar.sample(#"sidecar_export_queue_items{kind="spans"}"#) == 0
-        }
-        #expect(try await sidecar.stop() == 0)
-        let arrived = try await collector.decoded().spans.count
-        #expect(arrived > 0 && sidecar.program.errors.contains("the collector answers again"))
-        #expect(try await server.stop() == 0)
     }
 
     @Test("A server that is stalled, killed and back again: the sidecar lives, and spans come again")

@@ -110,6 +110,41 @@ struct SidecarHTTPTests {
         #expect(try await server.stop() == 0)
     }
 
+    @Test("At the end who reads nothing holds nobody up, whatever the limit for an answer is")
+    func slowReaderAtTheEnd() async throws {
+        let (sidecar, server, _) = try await sidecar(["--limits-request-seconds", "600"])
+        let requests = #"sidecar_http_requests_total{path="/metrics",status="200"}"#
+        let client = try await BadClient(sidecar.address, reads: false)
+        client.send(String(repeating: "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", count: 500))
+        try await eventually("not asked") { try await sidecar.sample(requests) > 3 }
+        #expect(client.isOpen)
+        sidecar.program.signal(SIGTERM)
+        #expect(try await sidecar.program.wait(seconds: 60) == 0)
+        #expect(try await server.stop() == 0)
+    }
+
+    @Test("The dashboard's figures are rendered once for all who ask before there are others")
+    func dashboardAnswers() async throws {
+        let (sidecar, server, _) = try await sidecar(
+            ["--dashboard-seconds", "60", "--poll-seconds", "60", "--dashboard-history-seconds", "3600"]
+                + ["--probes-stale-seconds", "120", "--probes-stall-seconds", "300"]
+        )
+        var answers: [String] = []
+        // The first sample and the first answer have come when two answers with both are the same.
+        try await eventually("there is another answer each time: \(answers)") {
+            let answer = try await sidecar.get("/dashboard/data").body
+            answers = [answer, try await sidecar.get("/dashboard/data").body]
+            return answer.contains(#""n":1"#) && answer.contains(#""up":true"#) && answers[0] == answers[1]
+        }
+        // It tells the time: rendered again it would be another one.
+        try await Task.sleep(for: .milliseconds(20))
+        #expect(try await sidecar.get("/dashboard/data?since=7").body == answers[0])
+        let instance = try #require(answers[0].firstMatch(of: #/"instance":"([0-9a-f]+)"/#)?.1)
+        #expect(try await sidecar.get("/dashboard/data?since=1&instance=\(instance)").body.contains(#""samples":[]"#))
+        #expect(try await sidecar.stop() == 0)
+        #expect(try await server.stop() == 0)
+    }
+
     @Test("More connections than there may be wait, and are served when others are closed")
     func connections() async throws {
         let (sidecar, server, _) = try await sidecar(

@@ -17,7 +17,18 @@ final class TestCollector: Sendable {
         case garbage
         /// 200, and so many items rejected.
         case rejects(Int64)
+        /// 200, and a body without an end.
+        case flood
+        /// What is no HTTP.
+        case noise
         /// No answer.
+        case silent
+    }
+
+    private enum Reply {
+        case answer(HTTPResponseStatus, [(String, String)], Data)
+        case flood
+        case noise
         case silent
     }
 
@@ -38,6 +49,7 @@ final class TestCollector: Sendable {
 
     private let state = Mutex(State())
     private let channel = Mutex<(any Channel)?>(nil)
+    private let connections = Mutex<[any Channel]>([])
     private let directory: TemporaryDirectory
     let port: Int
 
@@ -51,6 +63,7 @@ final class TestCollector: Sendable {
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.configureHTTPServerPipeline()
                     try channel.pipeline.syncOperations.addHandler(Handler(box))
+                    box.collector.withLock { $0 }()?.connections.withLock { $0.append(channel) }
                 }
             }
             .bind(host: "127.0.0.1", port: port).get()
@@ -65,9 +78,14 @@ final class TestCollector: Sendable {
     var requests: [Request] { state.withLock { $0.requests } }
     func behave(_ behaviour: Behaviour) { state.withLock { $0.behaviour = behaviour } }
 
-    func stop() async throws { try await channel.withLock { $0 }?.close() }
+    /// Gone, with its connections: what is under way has no answer and is not taken.
+    func stop() async throws {
+        behave(.silent)
+        try await channel.withLock { $0 }?.close()
+        for connection in connections.withLock({ $0 }) { try? await connection.close() }
+    }
 
-    private func got(_ head: HTTPRequestHead, _ body: Data) -> (HTTPResponseStatus, [(String, String)], Data)? {
+    private func got(_ head: HTTPRequestHead, _ body: Data) -> Reply {
         state.withLock { state in
             var isTaken = false
             defer {
@@ -84,10 +102,10 @@ final class TestCollector: Sendable {
             switch state.behaviour {
             case .takes:
                 isTaken = true
-                return (.ok, type, Data())
+                return .answer(.ok, type, Data())
             case .status(let status, let after):
-                return (.init(statusCode: status), after.map { [("Retry-After", $0)] } ?? [], Data("no".utf8))
-            case .garbage: return (.ok, [("Content-Type", "text/html")], Data("<html>welcome</html>".utf8))
+                return .answer(.init(statusCode: status), after.map { [("Retry-After", $0)] } ?? [], Data("no".utf8))
+            case .garbage: return .answer(.ok, [("Content-Type", "text/html")], Data("<html>welcome</html>".utf8))
             case .rejects(let count):
                 isTaken = true
                 let body =
@@ -98,8 +116,10 @@ final class TestCollector: Sendable {
                     : try? OTLPExportMetricsServiceResponse.with {
                         $0.partialSuccess.rejectedDataPoints = count; $0.partialSuccess.errorMessage = "not these"
                     }.serializedData()
-                return (.ok, type, body ?? Data())
-            case .silent: return nil
+                return .answer(.ok, type, body ?? Data())
+            case .flood: return .flood
+            case .noise: return .noise
+            case .silent: return .silent
             }
         }
     }
@@ -160,18 +180,30 @@ final class TestCollector: Sendable {
                 body = Data()
             case .body(let bytes): body += Data(bytes.readableBytesView)
             case .end:
-                guard let head, let collector = box.collector.withLock({ $0 })(),
-                    let (status, headers, answer) = collector.got(head, body)
-                else { return }
-                let length = [("Content-Length", "\(answer.count)")]
-                let response = HTTPResponseHead(
-                    version: .http1_1,
-                    status: status,
-                    headers: HTTPHeaders(headers + length)
-                )
-                context.write(wrapOutboundOut(.head(response)), promise: nil)
+                guard let head, let collector = box.collector.withLock({ $0 })() else { return }
+                reply(context, collector.got(head, body))
+            }
+        }
+
+        private func reply(_ context: ChannelHandlerContext, _ reply: Reply) {
+            func begin(_ status: HTTPResponseStatus, _ headers: [(String, String)]) {
+                let head = HTTPResponseHead(version: .http1_1, status: status, headers: HTTPHeaders(headers))
+                context.write(wrapOutboundOut(.head(head)), promise: nil)
+            }
+            switch reply {
+            case .answer(let status, let headers, let answer):
+                begin(status, headers + [("Content-Length", "\(answer.count)")])
                 context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: answer)))), promise: nil)
                 context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+            case .flood:
+                begin(.ok, [("Content-Type", "application/x-protobuf")])
+                let part = ByteBuffer(repeating: 0x0A, count: 1 << 20)
+                for _ in 0..<16 { context.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(part))), promise: nil) }
+            case .noise:
+                // Beside what makes HTTP of it.
+                let encoder = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
+                encoder?.writeAndFlush(NIOAny(ByteBuffer(string: "220 mail.example ESMTP\r\n")), promise: nil)
+            case .silent: break
             }
         }
     }

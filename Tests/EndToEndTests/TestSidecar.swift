@@ -8,9 +8,10 @@ final class TestSidecar: Sendable {
     let address: String
 
     init(server: Endpoint, ca: String, _ arguments: [String] = []) async throws {
+        let poll = arguments.contains("--poll-seconds") ? [] : ["--poll-seconds", "0.1"]
         program = try RunningProgram(
             Programs.sidecar,
-            ["--endpoint", "\(server)", "--ca", ca, "--listen", "127.0.0.1:0", "--poll-seconds", "0.1"] + arguments
+            ["--endpoint", "\(server)", "--ca", ca, "--listen", "127.0.0.1:0"] + poll + arguments
         )
         address = "\(try await TestServer.address(program))"
     }

@@ -141,6 +141,28 @@ struct EnvelopeTests {
         }
     }
 
+    @Test("an error that was serialized beforehand is sent as it would be, and as it is once it was changed")
+    func serializedErrors() {
+        func frame(_ error: RPCError, maxFrameBytes: Int = 4096) -> ByteBuffer {
+            var buffer = ByteBuffer()
+            buffer.writeErrorResponse(error, streamID: 1, metadata: Metadata(), maxFrameBytes: maxFrameBytes)
+            return buffer
+        }
+        let error = RPCError(.resourceExhausted, "too much").withPushback(.milliseconds(8))
+        let beforehand = error.serialized()
+        #expect(frame(beforehand) == frame(error) && frame(error).readableBytes > 20)
+        for change in [{ $0.code = .internalError }, { $0.message = "other" }, { $0.details = [] }]
+            as [(inout RPCError) -> Void]
+        {
+            var (changed, expected) = (beforehand, error)
+            change(&changed)
+            change(&expected)
+            #expect(frame(changed) == frame(expected) && frame(changed) != frame(beforehand))
+        }
+        // Cut down where it does not fit.
+        #expect(frame(beforehand, maxFrameBytes: 20) == frame(error, maxFrameBytes: 20))
+    }
+
     @Test("a response over the limit leaves nothing behind")
     func tooLarge() {
         var buffer = ByteBuffer(string: "before")

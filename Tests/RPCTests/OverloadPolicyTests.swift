@@ -167,9 +167,9 @@ struct OverloadPolicyTests {
         let now = start + .milliseconds(30)
         _ = queue.ended(.measured(since: start), at: now)
         #expect(queue.arrive(.critical, deadline: nil, at: now) == .run)
-        // 30 ms until that one has ended, and 30 of its own: three quarters of 80.
-        #expect(queue.arrive(.critical, deadline: now + .milliseconds(79), at: now) == .refuse(.deadline))
-        #expect(queue.arrive(.critical, deadline: now + .milliseconds(81), at: now) == .wait(1, displaced: nil))
+        // 30 ms until that one has ended, and 30 of its own: half of 120.
+        #expect(queue.arrive(.critical, deadline: now + .milliseconds(119), at: now) == .refuse(.deadline))
+        #expect(queue.arrive(.critical, deadline: now + .milliseconds(121), at: now) == .wait(1, displaced: nil))
     }
 
     @Test("what cannot be answered by its deadline is refused: when it comes, or when its turn does")
@@ -182,11 +182,11 @@ struct OverloadPolicyTests {
         }
         _ = queue.arrive(.critical, deadline: nil, at: start)
         #expect(queue.arrive(.critical, deadline: start + .milliseconds(150), at: start) == .refuse(.deadline))
-        #expect(queue.arrive(.critical, deadline: start + .milliseconds(280), at: start) == .wait(1, displaced: nil))
-        #expect(queue.arrive(.critical, deadline: start + .milliseconds(280), at: start) == .refuse(.deadline))
+        #expect(queue.arrive(.critical, deadline: start + .milliseconds(410), at: start) == .wait(1, displaced: nil))
+        #expect(queue.arrive(.critical, deadline: start + .milliseconds(410), at: start) == .refuse(.deadline))
         #expect(queue.arrive(.critical, deadline: nil, at: start) == .wait(2, displaced: nil))
         // The first took longer than was to be expected.
-        let releases = queue.ended(.untold, at: start + .milliseconds(200))
+        let releases = queue.ended(.untold, at: start + .milliseconds(350))
         #expect(releases == [.refuse(1, .deadline), .run(2)])
     }
 

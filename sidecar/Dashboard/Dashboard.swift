@@ -15,8 +15,15 @@ final class Dashboard: Service {
     private let link: ServerLink
     private let history: Mutex<DashboardHistory>
     private let page = DashboardPage()
+    private let answers = PageCache<Int, Version>()
     private let instance = String(UInt64.random(in: .min ... .max), radix: 16)
     private let size = Gauge(label: "sidecar.dashboard.samples")
+
+    /// What an answer depends on.
+    private struct Version: Equatable {
+        var samples: Int
+        var polls: Int
+    }
 
     init(_ settings: SidecarSettings, link: ServerLink) {
         self.settings = settings
@@ -50,30 +57,28 @@ final class Dashboard: Service {
         router.get("/") { [page] _, _ in
             var headers: HTTPFields = [.contentType: "text/html; charset=utf-8", .cacheControl: "no-cache"]
             headers[.contentSecurityPolicy] = page.policy
-            return Self.response(page.document, headers)
+            return Self.response(ByteBuffer(string: page.document), headers)
         }
         router.get("dashboard/data") { [self] request, _ in
             let query = request.uri.queryParameters
             // Numbers of another run mean nothing here.
             let since = query["instance"].map(String.init) == instance ? query["since"].flatMap { Int($0) } : nil
-            let body = try JSONEncoder().encode(answer(since: since ?? 0))
-            return Self.response(
-                String(decoding: body, as: UTF8.self),
-                [.contentType: "application/json", .cacheControl: "no-store"]
-            )
+            let body = try await answer(since: since ?? 0)
+            return Self.response(body, [.contentType: "application/json", .cacheControl: "no-store"])
         }
     }
 
-    private static func response(_ text: String, _ headers: HTTPFields) -> Response {
+    private static func response(_ body: ByteBuffer, _ headers: HTTPFields) -> Response {
         var headers = headers
         headers[.xContentTypeOptions] = "nosniff"
-        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
+        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: body))
     }
 
-    private func answer(since: Int) -> DashboardAnswer {
-        let view = link.known
-        return history.withLock { history in
-            DashboardAnswer(
+    private func answer(since: Int) async throws -> ByteBuffer {
+        let (view, history) = (link.known, history.withLock { $0 })
+        let base = history.base(since)
+        return try await answers.page(base, of: Version(samples: history.newest, polls: view.polls)) { [self] in
+            let answer = DashboardAnswer(
                 instance: instance,
                 next: history.newest,
                 interval: settings.dashboardInterval / .seconds(1),
@@ -83,11 +88,12 @@ final class Dashboard: Service {
                 endpoint: settings.client.endpoints.first.map { "\($0)" } ?? "",
                 up: view.isUp,
                 silent: view.silence(at: .now) / .seconds(1),
-                problem: view.problem,
+                problem: view.problem?.detail,
                 bounds: history.bounds,
-                samples: Array(history.samples(after: since)),
+                samples: Array(history.samples(after: base)),
                 server: view.last.map { DashboardServer($0.answer.status) }
             )
+            return ByteBuffer(bytes: try JSONEncoder().encode(answer))
         }
     }
 

@@ -140,7 +140,7 @@ struct DashboardServer: Encodable {
 extension DashboardServer.Overload {
     init(_ status: OverloadStatus) {
         dryRun = status.dryRun
-        level = status.sheddingLevel
+        level = status.sheddingLevel.isFinite ? status.sheddingLevel : 0
         rejected = status.rejected
         queues = status.queues.map {
             DashboardServer.Queue(

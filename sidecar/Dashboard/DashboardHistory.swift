@@ -48,8 +48,20 @@ struct DashboardHistory: Sendable {
         capacity = max(2, Int((length / interval).rounded(.up)))
     }
 
+    /// Samples that a page may be behind and still get what it lacks alone, so that there are few different answers.
+    static let increments = 30
+
     /// The number of the last sample; 0 before the first one.
     var newest: Int { taken }
+
+    /// The sample after which the answer begins for who has got all up to `number`: that one, or 0 for all there is where it is long
+    /// ago or no number of a sample.
+    func base(_ number: Int) -> Int {
+        guard let first = samples.first, number >= first.n, number >= taken - Self.increments, number <= taken else {
+            return 0
+        }
+        return number
+    }
 
     /// Samples after this one. What is no number of a sample gets all.
     func samples(after number: Int) -> ArraySlice<Sample> {

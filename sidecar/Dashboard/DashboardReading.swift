@@ -58,7 +58,9 @@ struct DashboardReading: Sendable, Equatable {
         // Without the call that asks.
         case "rpc.server.calls.running": running = metric.level.map { max(0, $0 - 1) }
         case "rpc.breaker.state":
-            for point in metric.gauge.dataPoints { breakers[point.attributes["breaker"]] = point.number }
+            for point in metric.gauge.dataPoints where point.number.isFinite {
+                breakers[point.attributes["breaker"]] = point.number
+            }
         case "cohort.customers": customers = metric.level
         case "process.memory.usage": resident = metric.level
         case "cohort.index.bytes": index = metric.level
@@ -143,7 +145,8 @@ extension OTLPMetric {
     fileprivate var total: UInt64 {
         sum.dataPoints.reduce(0) { $0 + (UInt64(exactly: max(0, $1.number).rounded(.down)) ?? 0) }
     }
-    fileprivate var level: Double? { gauge.dataPoints.first?.number }
+    /// Nil for what is no number: JSON has none that is not finite.
+    fileprivate var level: Double? { gauge.dataPoints.first.map(\.number).flatMap { $0.isFinite ? $0 : nil } }
 }
 
 extension [OTLPKeyValue] {

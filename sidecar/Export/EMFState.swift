@@ -3,8 +3,9 @@ import OTLP
 
 /// Turns metrics as they are read, totals since a start, into what CloudWatch wants: what has come since the reading before.
 ///
-/// A total that is seen for the first time sets the mark and is not told, unless its process began after the reading before: then all
-/// of it is new. CloudWatch takes numbers of 2^±360 alone, and nothing that is not finite.
+/// A total that is seen for the first time sets the mark and is not told, unless its process began after it was last read, or was read
+/// before without it: then all of it is new. A process that does not answer keeps its marks; one that does has those of its answer
+/// alone. CloudWatch takes numbers of 2^±360 alone, and nothing that is not finite.
 struct EMFState: Sendable {
     private struct Key: Hashable {
         var metric: String
@@ -18,11 +19,18 @@ struct EMFState: Sendable {
         var sum: Double = 0
     }
 
-    private var marks: [Key: Mark] = [:]
-    /// Starts of the processes that have been read.
-    private var starts: Set<UInt64> = []
-    /// When the last reading was, in nanoseconds since 1970.
-    private var before: UInt64?
+    /// What was last read of a process and of those before it in its place.
+    private struct Source {
+        var marks: [Key: Mark] = [:]
+        var starts: Set<UInt64> = []
+        /// In nanoseconds since 1970.
+        var readAt: UInt64
+    }
+
+    /// By `service.name`: a run has an id of its own, and its successor is to be found in its place.
+    private var sources: [String: Source] = [:]
+    /// When the first reading was, in nanoseconds since 1970.
+    private var first: UInt64?
     /// Values that CloudWatch does not take.
     private(set) var skipped = 0
 
@@ -32,17 +40,20 @@ struct EMFState: Sendable {
     mutating func lines(_ data: [OTLPMetricsData], namespace: String, now: UInt64) -> [String] {
         skipped = 0
         var lines: [String] = []
-        var seen: [Key: Mark] = [:]
+        var read: [String: Source] = [:]
         for resource in data.flatMap(\.resourceMetrics) {
             let properties = resource.resource.attributes.map { ($0.key, $0.value.stringValue) }
+            let name = properties.first { $0.0 == "service.name" }?.1 ?? ""
+            var seen = read[name] ?? Source(readAt: now)
             var groups: [[[String]]: [EMFText.Metric]] = [:]
             for metric in resource.scopeMetrics.flatMap(\.metrics) {
-                for (attributes, value) in values(metric, &seen) {
+                for (attributes, value) in values(metric, since: sources[name], &seen.marks) {
                     groups[attributes, default: []].append(
                         EMFText.Metric(name: metric.name, unit: Self.unit(metric.unit), value: value)
                     )
                 }
             }
+            read[name] = seen
             for (attributes, metrics) in groups.sorted(by: { "\($0.key)" < "\($1.key)" }) {
                 lines += EMFText.lines(
                     metrics,
@@ -53,16 +64,22 @@ struct EMFState: Sendable {
                 )
             }
         }
-        // Where a process has not answered, its marks stay until it does.
-        starts.formUnion(seen.values.map(\.start))
-        marks.merge(seen) { $1 }
-        // As many as there are series, unless processes have come and gone.
-        if marks.count > 2 * seen.count + 10_000 { (marks, starts) = (seen, Set(seen.values.map(\.start))) }
-        before = now
+        for (name, var source) in read {
+            source.starts = Set(source.marks.values.map(\.start))
+            sources[name] = source
+        }
+        first = first ?? now
         return lines
     }
 
-    private mutating func values(_ metric: OTLPMetric, _ seen: inout [Key: Mark]) -> [([[String]], EMFText.Value)] {
+    /// How many totals it knows of.
+    var size: Int { sources.values.reduce(0) { $0 + $1.marks.count } }
+
+    private mutating func values(
+        _ metric: OTLPMetric,
+        since source: Source?,
+        _ seen: inout [Key: Mark]
+    ) -> [([[String]], EMFText.Value)] {
         var found: [([[String]], EMFText.Value)] = []
         func key(_ attributes: [OTLPKeyValue]) -> Key {
             Key(metric: metric.name, attributes: attributes.map { [$0.key, $0.value.stringValue] })
@@ -80,10 +97,11 @@ struct EMFState: Sendable {
                 let value = point.number
                 guard Self.isTaken(value) else {
                     skipped += 1
+                    seen[key] = source?.marks[key]
                     continue
                 }
                 seen[key] = Mark(start: point.startTimeUnixNano, value: value)
-                guard let mark = mark(key, point.startTimeUnixNano) else { continue }
+                guard let mark = mark(key, point.startTimeUnixNano, source) else { continue }
                 add(key, .one(value >= mark.value ? value - mark.value : value))
             }
         case .histogram(let histogram):
@@ -91,10 +109,11 @@ struct EMFState: Sendable {
                 let key = key(point.attributes)
                 guard Self.isTaken(point.sum), point.bucketCounts.count == point.explicitBounds.count + 1 else {
                     skipped += 1
+                    seen[key] = source?.marks[key]
                     continue
                 }
                 seen[key] = Mark(start: point.startTimeUnixNano, buckets: point.bucketCounts, sum: point.sum)
-                guard let mark = mark(key, point.startTimeUnixNano) else { continue }
+                guard let mark = mark(key, point.startTimeUnixNano, source) else { continue }
                 if let value = Self.distribution(point, since: mark) { add(key, value) }
             }
         case nil: break
@@ -103,11 +122,11 @@ struct EMFState: Sendable {
     }
 
     /// What a total counts from; nil where that is not known yet.
-    private func mark(_ key: Key, _ start: UInt64) -> Mark? {
-        if let mark = marks[key], mark.start == start { return mark }
-        guard let before else { return nil }
+    private func mark(_ key: Key, _ start: UInt64, _ source: Source?) -> Mark? {
+        if let mark = source?.marks[key], mark.start == start { return mark }
+        guard let before = source?.readAt ?? first else { return nil }
         // Another process, or a series that has begun since the reading before.
-        return start >= before || starts.contains(start) ? Mark(start: start) : nil
+        return start >= before || source?.starts.contains(start) == true ? Mark(start: start) : nil
     }
 
     private static func distribution(_ point: OTLPHistogramDataPoint, since mark: Mark) -> EMFText.Value? {

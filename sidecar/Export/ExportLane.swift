@@ -15,6 +15,9 @@ final class ExportLane: Sendable {
     private let wakes: AsyncStream<Void>
     private let wake: AsyncStream<Void>.Continuation
     private let duration: Metrics.Timer
+    /// What waits for the next try; nil where the collector has said when that is.
+    private let pause = Mutex<Task<Void, Never>?>(nil)
+    private let isHurried = Atomic<Bool>(false)
     /// When it was last said that the collector's answers are not what they should be.
     private let saidAt = Mutex<ContinuousClock.Instant?>(nil)
 
@@ -81,9 +84,26 @@ final class ExportLane: Sendable {
                         metadata: ["kind": "\(kind)", "error": "\(problem)"]
                     )
                 }
-                try? await Task.sleep(for: wait)
+                await self.wait(wait, isAsked: retry.isAsked)
             }
         }
+    }
+
+    private func wait(_ time: Duration, isAsked: Bool) async {
+        let time = isHurried.load(ordering: .acquiring) && !isAsked ? min(time, .seconds(1)) : time
+        let sleep = Task { _ = try? await Task.sleep(for: time) }
+        pause.withLock { $0 = isAsked ? nil : sleep }
+        await withTaskCancellationHandler {
+            await sleep.value
+        } onCancel: {
+            sleep.cancel()
+        }
+    }
+
+    /// The end is near: what waits for its next try is tried now, and each second, unless the collector has said when.
+    func hurry() {
+        isHurried.store(true, ordering: .releasing)
+        pause.withLock { $0 }?.cancel()
     }
 
     private func read(_ answer: ExportAnswer, of batch: ExportBatch) {

@@ -29,6 +29,8 @@ struct ExportRetry: Sendable {
     private let backoff: Backoff
     /// Requests in a row that are to be tried again.
     private(set) var failures = 0
+    /// Whether the last wait is as long as the collector has asked for, and so not to be cut short.
+    private(set) var isAsked = false
 
     init() {
         var backoff = Backoff()
@@ -54,6 +56,7 @@ struct ExportRetry: Sendable {
         case .none: break
         }
         failures += 1
+        isAsked = asked > .zero
         return .again(after: max(backoff.delay(afterFailures: failures, random: random), asked))
     }
 

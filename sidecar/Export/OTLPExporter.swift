@@ -50,6 +50,7 @@ final class OTLPExporter: Service {
             await cancelWhenGracefulShutdown { [self] in await gather() }
             await pushMetrics()
             push(batcher.withLock { $0.take() })
+            for lane in lanes.values { lane.hurry() }
             let end = ContinuousClock.now + drain
             while lanes.values.contains(where: { !$0.isEmpty }), ContinuousClock.now < end, !Task.isCancelled {
                 try? await Task.sleep(for: .milliseconds(20))

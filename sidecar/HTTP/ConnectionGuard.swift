@@ -13,6 +13,9 @@ struct ConnectionWatch: Sendable {
         var idle: Duration = .seconds(60)
         /// Body of a request: nothing here reads one.
         var body = 16 << 10
+
+        /// At the end of the process, for answers under way. A constant: who reads needs less, and who does not read gets no more.
+        static let end = Duration.seconds(2)
     }
 
     enum Reason: String, Sendable, CaseIterable {
@@ -23,6 +26,8 @@ struct ConnectionWatch: Sendable {
         case idle
         /// A body is too large.
         case body
+        /// The process is to end, and an answer has not been taken yet.
+        case shutdown
     }
 
     private enum Phase { case opened, busy, idle }
@@ -32,6 +37,8 @@ struct ConnectionWatch: Sendable {
     private var since: ContinuousClock.Instant
     private var requests = 0
     private var body = 0
+    /// When the process ends; nil while it goes on.
+    private var end: ContinuousClock.Instant?
 
     init(_ limits: Limits, at now: ContinuousClock.Instant) {
         self.limits = limits
@@ -39,11 +46,15 @@ struct ConnectionWatch: Sendable {
     }
 
     /// When it is to be closed, unless something happens.
-    var deadline: ContinuousClock.Instant { since + (phase == .idle ? limits.idle : limits.request) }
+    var deadline: ContinuousClock.Instant {
+        let deadline = since + (phase == .idle ? limits.idle : limits.request)
+        return end.map { min($0, deadline) } ?? deadline
+    }
 
     /// Why it is to be closed now; nil while it may go on.
     func overdue(at now: ContinuousClock.Instant) -> Reason? {
         guard now >= deadline else { return nil }
+        if let end, now >= end { return .shutdown }
         return switch phase {
         case .opened: .noRequest
         case .busy: .slow
@@ -66,9 +77,13 @@ struct ConnectionWatch: Sendable {
 
     /// An answer has been taken as a whole.
     mutating func answered(at now: ContinuousClock.Instant) {
-        requests -= 1
+        // An answer to what was no request has none to take off.
+        requests = max(0, requests - 1)
         (phase, since) = (requests > 0 ? .busy : .idle, now)
     }
+
+    /// The process is to end.
+    mutating func quiesce(at now: ContinuousClock.Instant) { end = end ?? now + Limits.end }
 }
 
 /// Closes a connection of HTTP that takes too long or sends too much.
@@ -120,6 +135,14 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             self.schedule(context)
         }
         context.write(data, promise: taken)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is ChannelShouldQuiesceEvent {
+            watch.quiesce(at: .now)
+            schedule(context)
+        }
+        context.fireUserInboundEventTriggered(event)
     }
 
     /// Looks again when the time is over that holds now.

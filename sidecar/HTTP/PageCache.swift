@@ -1,42 +1,31 @@
 import NIOCore
 import Synchronization
 
-/// The page of metrics as it was last rendered: however many ask, and however slowly they read, there is one of each format.
-final class PageCache: Sendable {
-    private struct Page {
-        var bytes: ByteBuffer
-        var at: ContinuousClock.Instant
-    }
-
+/// Pages as they were last rendered: however many ask, and however slowly they read, there is one of each kind.
+///
+/// They hold for one version of what they tell, and go when there is another.
+final class PageCache<Kind: Hashable & Sendable, Version: Equatable & Sendable>: Sendable {
     private struct State {
-        var pages: [PrometheusText.Format: Page] = [:]
-        var running: [PrometheusText.Format: Task<ByteBuffer, Never>] = [:]
+        var version: Version?
+        var pages: [Kind: Task<ByteBuffer, any Error>] = [:]
     }
 
     private let state = Mutex(State())
 
-    /// A page not older than `age`; who comes while one is being rendered gets that.
+    /// The page of this kind and version; who comes while it is being rendered gets that.
     func page(
-        _ format: PrometheusText.Format,
-        notOlderThan age: Duration,
-        _ render: @escaping @Sendable () async -> ByteBuffer
-    ) async -> ByteBuffer {
-        let task: Task<ByteBuffer, Never>? = state.withLock { state in
-            if let page = state.pages[format], page.at.duration(to: .now) < age { return nil }
-            if let running = state.running[format] { return running }
+        _ kind: Kind,
+        of version: Version,
+        _ render: @escaping @Sendable () throws -> ByteBuffer
+    ) async throws -> ByteBuffer {
+        let task = state.withLock { state in
+            if state.version != version { state = State(version: version) }
+            if let task = state.pages[kind] { return task }
             // Not a child of who asks first: that one may give up while others wait.
-            let task = Task { [self] in
-                let bytes = await render()
-                self.state.withLock { state in
-                    state.pages[format] = Page(bytes: bytes, at: .now)
-                    state.running[format] = nil
-                }
-                return bytes
-            }
-            state.running[format] = task
+            let task = Task { try render() }
+            state.pages[kind] = task
             return task
         }
-        if let task { return await task.value }
-        return state.withLock { $0.pages[format]?.bytes } ?? ByteBuffer()
+        return try await task.value
     }
 }

@@ -5,15 +5,17 @@ public import SwiftProtobuf
 /// Everything but ``cause`` is sent to the peer, so nothing internal belongs in it.
 public struct RPCError: Error, Sendable {
     /// The canonical status code.
-    public var code: Code
+    public var code: Code { didSet { serializedStatus = nil } }
     /// For the caller's developer: what is wrong and what to do about it.
-    public var message: String
+    public var message: String { didSet { serializedStatus = nil } }
     /// `google.rpc` messages that a program can act on.
-    public var details: [Google_Protobuf_Any]
+    public var details: [Google_Protobuf_Any] { didSet { serializedStatus = nil } }
     /// Metadata sent with the error, where the peer can receive it (`ttrpc-x1`).
     public var metadata: Metadata
     /// What led to this error here. Logged, never sent.
     public var cause: (any Error)?
+    /// What is sent, where that was made beforehand.
+    package private(set) var serializedStatus: [UInt8]?
 
     /// Makes an error.
     public init(
@@ -33,6 +35,13 @@ public struct RPCError: Error, Sendable {
     /// Makes an error of the given code; `RPCError(.notFound, "no such cohort")`.
     public init(_ code: Code, _ message: String, cause: (any Error)? = nil) {
         self.init(code: code, message: message, cause: cause)
+    }
+
+    /// The error with what is sent of it made already, for one that is thrown many times.
+    package func serialized() -> RPCError {
+        var copy = self
+        copy.serializedStatus = try? status.serializedBytes()
+        return copy
     }
 }
 

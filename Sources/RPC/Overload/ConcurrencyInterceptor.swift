@@ -30,6 +30,7 @@ struct ConcurrencyInterceptor: ServerInterceptor {
                 error: RPCError(.resourceExhausted, "the server has more calls than it can answer in time")
                     .withErrorInfo(reason: "OVERLOADED", domain: configuration.errorDomain, metadata: ["cause": "shed"])
                     .withPushback(.milliseconds(200))
+                    .serialized()
             )
         }
         // A stream lasts as long as its client likes; how many there may be has limits of its own.

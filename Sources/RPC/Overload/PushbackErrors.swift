@@ -4,7 +4,7 @@ struct PushbackErrors: Sendable {
     private let errors: [RPCError]
 
     /// - Parameter make: The error that asks for this wait.
-    init(_ make: (Duration) -> RPCError) { errors = (0..<22).map { make(.milliseconds(1 << $0)) } }
+    init(_ make: (Duration) -> RPCError) { errors = (0..<22).map { make(.milliseconds(1 << $0)).serialized() } }
 
     /// The error for the least such wait that is not shorter than `wait`.
     subscript(wait: Duration) -> RPCError {

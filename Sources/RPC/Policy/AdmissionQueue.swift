@@ -13,9 +13,9 @@ public struct AdmissionQueue: Sendable {
         public var capacity = 1_024
         /// The longest that one waits; 1 s.
         public var longestWait: Duration = .seconds(1)
-        /// Part of the time left to a call within which it must be answered by the estimate, or it gets no place; 0.75. Estimates
-        /// err, and a call that is run and answered late has taken the place of one that would not have been.
-        public var usableTime = 0.75
+        /// Part of the time left to a call within which it must be answered by the estimate, or it gets no place; 0.5. Estimates
+        /// err, under load the way there and back is long, and a call that is answered late has taken the place of another.
+        public var usableTime = 0.5
 
         /// The defaults.
         public init() {}

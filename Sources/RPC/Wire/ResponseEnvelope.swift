@@ -108,10 +108,10 @@ extension ByteBuffer {
         metadata: Metadata,
         maxFrameBytes: Int
     ) {
-        var status = error.status
-        var encoded: [UInt8]? = try? status.serializedBytes()
+        var encoded: [UInt8]? = error.serializedStatus ?? (try? error.status.serializedBytes())
         // A status that does not fit is cut down rather than lost.
         if encoded?.count ?? .max > min(maxFrameBytes, 64 << 10) {
+            var status = error.status
             status.details = []
             status.message = String(status.message.prefix(1024))
             encoded = try? status.serializedBytes()

@@ -80,6 +80,9 @@ function visible() {
 function take(answer) {
   if (answer.instance !== instance) kept = [];
   ({ instance, next, interval, history, bounds } = answer);
+  // Who has been away for longer gets all of them again.
+  const first = answer.samples[0]?.n ?? Infinity;
+  kept = kept.filter((sample) => sample.n < first);
   kept.push(...answer.samples);
   const oldest = (kept.at(-1)?.t ?? 0) - history * 1000;
   while (kept.length > 0 && kept[0].t < oldest) kept.shift();
