@@ -14,6 +14,9 @@ public struct AuthenticationInterceptor: ServerInterceptor {
     /// Asks this authenticator.
     public init(_ authenticator: Authenticator) { self.authenticator = authenticator }
 
+    /// No.
+    public var watchesEnds: Bool { false }
+
     /// UNAUTHENTICATED without credentials, and for wrong ones; RESOURCE_EXHAUSTED with RetryInfo after too many of those.
     public func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
         let authorization = call.metadata.isEmpty ? nil : call.metadata[Self.metadataKey]

@@ -12,6 +12,9 @@ public struct AuthorizationInterceptor: ServerInterceptor {
         self.errorDomain = errorDomain
     }
 
+    /// No.
+    public var watchesEnds: Bool { false }
+
     /// Methods that the server does not have pass: they are answered UNIMPLEMENTED.
     public func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
         if call.isOpen { return .proceed }

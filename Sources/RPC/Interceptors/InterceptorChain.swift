@@ -16,6 +16,12 @@ package final class InterceptorChain: Sendable {
     // retains all that it refers to.
     private struct Link: ~Copyable {
         let interceptor: any ServerInterceptor
+        let watchesEnds: Bool
+
+        init(_ interceptor: any ServerInterceptor) {
+            self.interceptor = interceptor
+            watchesEnds = interceptor.watchesEnds
+        }
 
         func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision { try interceptor.begin(call) }
         func end(_ call: ServerCall, _ outcome: CallOutcome) { interceptor.end(call, outcome) }
@@ -29,7 +35,7 @@ package final class InterceptorChain: Sendable {
         count = interceptors.count
         links = .allocate(capacity: interceptors.count)
         for (index, interceptor) in interceptors.enumerated() {
-            (links + index).initialize(to: Link(interceptor: interceptor))
+            (links + index).initialize(to: Link(interceptor))
         }
     }
 
@@ -69,7 +75,7 @@ package final class InterceptorChain: Sendable {
         var index = begun
         while index > 0 {
             index -= 1
-            links[index].end(call, outcome)
+            if links[index].watchesEnds { links[index].end(call, outcome) }
         }
     }
 }

@@ -24,6 +24,8 @@ public protocol ServerInterceptor: Sendable {
     func specialized(for method: MethodDescriptor, isInline: Bool) -> (any ServerInterceptor)?
     /// The call begins. Throwing rejects it; this interceptor's `end` is then not called.
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision
+    /// Whether ``end(_:_:)`` does anything. Asked once; one that says no is not told of ends.
+    var watchesEnds: Bool { get }
     /// The call ended.
     func end(_ call: ServerCall, _ outcome: CallOutcome)
 }
@@ -35,6 +37,8 @@ extension ServerInterceptor {
     public func specialized(for method: MethodDescriptor, isInline: Bool) -> (any ServerInterceptor)? {
         specialized(for: method)
     }
+    /// Yes.
+    public var watchesEnds: Bool { true }
     /// Nothing to do.
     public func end(_ call: ServerCall, _ outcome: CallOutcome) {}
 }

@@ -55,6 +55,8 @@ private struct InlineShedding: ServerInterceptor {
     let statistics: OverloadStatistics
     let error: RPCError
 
+    var watchesEnds: Bool { false }
+
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
         guard let load = call.peer.load else { return .proceed }
         let level = load.level

@@ -33,6 +33,12 @@ struct RateBudgetSlot: ~Copyable, Sendable {
     @inline(__always)
     func load() -> RateBudget? { Self.budget(address.load(ordering: .acquiring))?.takeUnretainedValue() }
 
+    /// What this makes of the budget, without a retain; nil where there is none yet.
+    @inline(__always)
+    func with<Result>(_ body: (RateBudget) -> Result) -> Result? {
+        Self.budget(address.load(ordering: .acquiring))?._withUnsafeGuaranteedRef(body)
+    }
+
     /// The budget that stays: this one, or that of who came first.
     func storeIfNil(_ budget: RateBudget) -> RateBudget {
         let own = Unmanaged.passRetained(budget)
@@ -162,10 +168,15 @@ private struct MethodRateLimit: ServerInterceptor {
     let statistics: OverloadStatistics
     let errors: PushbackErrors
 
+    var watchesEnds: Bool { false }
+
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
         guard let principal = call.principal else { return .proceed }
-        let schedule = limiter.budget(of: principal, at: call.receivedAt).schedule(of: methodClass)
-        guard let wait = schedule.admit(at: call.receivedAt, limit: limit) else { return .proceed }
+        let wait =
+            principal.rateBudget.with { $0.schedule(of: methodClass).admit(at: call.receivedAt, limit: limit) }
+            ?? limiter.budget(of: principal, at: call.receivedAt).schedule(of: methodClass)
+            .admit(at: call.receivedAt, limit: limit)
+        guard let wait else { return .proceed }
         statistics.rejected("rate_limit")
         if isDryRun { return .proceed }
         throw errors[wait]

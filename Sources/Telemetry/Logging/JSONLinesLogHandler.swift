@@ -44,9 +44,12 @@ package struct JSONLinesLogHandler: LogHandler {
         Self.append(event.message.description, to: &line)
         line += ",\"logger\":"
         Self.append(label, to: &line)
+        // Merging hashes every key anew, and most lines have one source of fields.
         var fields = metadata
-        if let provided = metadataProvider?.get() { fields.merge(provided) { _, new in new } }
-        if let given = event.metadata { fields.merge(given) { _, new in new } }
+        for more in [metadataProvider?.get(), event.metadata] {
+            guard let more, !more.isEmpty else { continue }
+            if fields.isEmpty { fields = more } else { fields.merge(more) { _, new in new } }
+        }
         for (key, value) in fields.sorted(by: { $0.key < $1.key }) {
             line += ","
             // What a field is called never hides a member of the line itself.
