@@ -9,7 +9,9 @@ final class HistogramScale: @unchecked Sendable {
 
     let bounds: [Int64]
     let ticksPerUnit: Double
-    /// The bounds in the unit of the metric as the field `explicit_bounds` of a data point.
+    /// The bounds in the unit of the metric.
+    let explicitBounds: [Double]
+    /// The same as the field `explicit_bounds` of a data point.
     let encodedBounds: [UInt8]
     private let ends: UnsafeMutablePointer<Int64>
     /// For each number of leading zeros, the first bucket that a value with so many can be in.
@@ -24,7 +26,8 @@ final class HistogramScale: @unchecked Sendable {
             decade *= 10
         }
         self.bounds = bounds
-        encodedBounds = MetricsEncoder.bounds(bounds.map { Double($0) / ticksPerUnit })
+        explicitBounds = bounds.map { Double($0) / ticksPerUnit }
+        encodedBounds = MetricsEncoder.bounds(explicitBounds)
         ends = .allocate(capacity: bounds.count + 1)
         for (index, bound) in (bounds + [.max]).enumerated() { (ends + index).initialize(to: bound) }
         first = .allocate(capacity: 65)
