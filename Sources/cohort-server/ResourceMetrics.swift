@@ -16,7 +16,7 @@ final class ResourceMetrics: Sendable {
 
     func update() {
         memoryLimit.record(MemoryLimit.bytes)
-        processors.record(ProcessInfo.processInfo.activeProcessorCount)
+        processors.record(Processors.available)
         if let limits = try? String(contentsOfFile: "/proc/self/limits", encoding: .utf8),
             let descriptors = Self.descriptors(inLimits: limits)
         {
