@@ -31,22 +31,9 @@ extension LoadTest {
         func run() async throws {
             let scenario = try scenario()
             let inFlight = try LoadOptions.whole(inFlight, "--in-flight", 1...10_000, 1)
-            let objectives = try output.objectives()
-            let session = try await server.open(connections: scenario.connections)
-            var result: LoadResult
-            do {
-                try await session.check(scenario)
-                let view = LiveView(duration: scenario.profile.duration)
-                result = try await session.runClosed(scenario, inFlight: inFlight) { view.show($0, inFlight: $1) }
-                view.end()
-                await session.close()
-            } catch {
-                await session.close()
-                throw error
+            let result = try await server.measure(scenario, output) { session, onInterval in
+                try await session.runClosed(scenario, inFlight: inFlight, onInterval: onInterval)
             }
-            result.slo = objectives?.evaluate(result) ?? []
-            print(result.summary)
-            try output.write(result)
             if result.failed > 0 || result.slo.contains(where: { !$0.isMet }) { throw ExitCode(1) }
         }
 

@@ -29,24 +29,10 @@ extension LoadTest {
                 duration: duration.map { try LoadOptions.seconds($0, "--duration") }
             )
             let limits = try load.limits()
-            let objectives = try output.objectives()
-            let session = try await server.open(connections: scenario.connections)
-            var result: LoadResult
-            do {
-                try await session.check(scenario)
-                let view = LiveView(duration: scenario.profile.duration)
-                result = try await session.run(scenario, limits: limits, readsServer: load.serverMetrics) {
-                    view.show($0, inFlight: $1)
-                }
-                view.end()
-                await session.close()
-            } catch {
-                await session.close()
-                throw error
+            let readsServer = load.serverMetrics
+            let result = try await server.measure(scenario, output) { session, onInterval in
+                try await session.run(scenario, limits: limits, readsServer: readsServer, onInterval: onInterval)
             }
-            result.slo = objectives?.evaluate(result) ?? []
-            print(result.summary)
-            try output.write(result)
             if result.generator.isBottleneck {
                 throw LoadFailure("the generator was the limit: \(result.generator.reason ?? "")")
             }
@@ -56,6 +42,31 @@ extension LoadTest {
 }
 
 extension ServerOptions {
+    /// Connects, tries what the scenario calls, runs the load with a view of it, and tells and writes the result.
+    func measure(
+        _ scenario: Scenario,
+        _ output: OutputOptions,
+        load: (LoadSession, @escaping @Sendable (LoadResult.Interval, Int) -> Void) async throws -> LoadResult
+    ) async throws -> LoadResult {
+        let objectives = try output.objectives()
+        let session = try await open(connections: scenario.connections)
+        var result: LoadResult
+        do {
+            try await session.check(scenario)
+            let view = LiveView(duration: scenario.profile.duration)
+            result = try await load(session) { view.show($0, inFlight: $1) }
+            view.end()
+            await session.close()
+        } catch {
+            await session.close()
+            throw error
+        }
+        result.slo = objectives?.evaluate(result) ?? []
+        print(result.summary)
+        try output.write(result)
+        return result
+    }
+
     /// Connects.
     ///
     /// - Throws: `LoadFailure` where the server cannot be reached.

@@ -74,15 +74,9 @@ package final class LogFile: Sendable {
     }
 
     private func write(_ bytes: UnsafeBufferPointer<UInt8>, _ state: inout State) -> Bool {
-        var done = 0
-        while done < bytes.count {
-            let count = Foundation.write(state.descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return false }
-            done += count
-            state.size += count
-        }
-        return true
+        let done = writeWhole(bytes, to: state.descriptor)
+        state.size += done
+        return done == bytes.count
     }
 
     private func rotate(_ state: inout State) {
@@ -91,4 +85,16 @@ package final class LogFile: Sendable {
         let before = state
         if open(&state) { close(before.descriptor) } else { state = State(descriptor: before.descriptor) }
     }
+}
+
+/// Writes as often as it takes. Returns the bytes that were written: fewer than there are where the system takes no more.
+func writeWhole(_ bytes: UnsafeBufferPointer<UInt8>, to descriptor: Int32) -> Int {
+    var done = 0
+    while done < bytes.count {
+        let count = Foundation.write(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
+        if count < 0, errno == EINTR { continue }
+        guard count > 0 else { break }
+        done += count
+    }
+    return done
 }

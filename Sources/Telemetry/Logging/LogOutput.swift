@@ -33,16 +33,7 @@ package final class LogOutput: Sendable {
     package static func standardError(capacity: Int = defaultCapacity) -> LogOutput {
         LogOutput(capacity: capacity) { line in
             var line = line
-            return line.withUTF8 { bytes in
-                var done = 0
-                while done < bytes.count {
-                    let count = Foundation.write(STDERR_FILENO, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-                    if count < 0, errno == EINTR { continue }
-                    guard count > 0 else { return false }
-                    done += count
-                }
-                return true
-            }
+            return line.withUTF8 { writeWhole($0, to: STDERR_FILENO) == $0.count }
         }
     }
 
