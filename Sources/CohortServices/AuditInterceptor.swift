@@ -50,6 +50,11 @@ package struct AuditInterceptor: ServerInterceptor {
         return result
     }
 
+    /// The end; that of failed calls where it notes denials alone.
+    package var hooks: InterceptorHooks {
+        notesAll ? InterceptorHooks(end: { end($0, $1) }) : InterceptorHooks(endOfFailures: { end($0, $1) })
+    }
+
     /// Every call passes.
     package func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision { .proceed }
 

@@ -17,6 +17,10 @@ package struct CallTelemetry: ServerInterceptor {
         CallTelemetry(tracing.bound(to: method), metrics.bound(to: method), accessLog.bound(to: method))
     }
 
+    package var hooks: InterceptorHooks {
+        InterceptorHooks(begin: { call throws(RPCError) in try begin(call) }, end: { end($0, $1) })
+    }
+
     /// Decides whether the call is traced. The others have nothing to do yet.
     package func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision { try tracing.begin(call) }
 

@@ -24,7 +24,7 @@ struct FallbackTests {
             #expect(answer.response?.cohortVersion == 1)
             let missing = await #expect(throws: RPCError.self) { _ = try await checker.check("ann", in: "NOPE") }
             #expect(missing?.code == .notFound)
-            server.program.signal(SIGSTOP)
+            try await server.program.pause()
             let silent = try await checker.check("ann", in: "VIP", options: options)
             #expect(silent.isFallback && silent.member == false && silent.membership == .unknown)
             #expect(silent.problem?.code == .deadlineExceeded && silent.response == nil)

@@ -87,6 +87,21 @@ final class RunningProgram: Sendable {
 
     func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
+    /// Stops all of its threads. A signal alone is on its way for a while, in which a call is answered yet.
+    func pause() async throws {
+        signal(SIGSTOP)
+        let tasks = "/proc/\(process.processIdentifier)/task"
+        try await eventually("did not stop") {
+            try FileManager.default.contentsOfDirectory(atPath: tasks).allSatisfy { task in
+                // The state follows the name, which is in brackets.
+                let status = try String(contentsOfFile: "\(tasks)/\(task)/stat", encoding: .utf8)
+                return status.split(separator: ")").last?.split(separator: " ").first == "T"
+            }
+        }
+    }
+
+    func resume() { signal(SIGCONT) }
+
     /// Waits for the end; kills the program when that takes too long.
     func wait(seconds: Double = 120) async throws -> Int32 {
         let deadline = ContinuousClock.now + .seconds(seconds)

@@ -298,9 +298,9 @@ struct LoadTestTests {
         async let stall: Void = {
             // Somewhere within the ten seconds, also where the load begins late.
             try await Task.sleep(for: .seconds(5))
-            server.program.signal(SIGSTOP)
+            try await server.program.pause()
             try await Task.sleep(for: .seconds(1))
-            server.program.signal(SIGCONT)
+            server.program.resume()
         }()
         let result = try await run(server, directory, ["--rate", "200", "--duration", "10s"])
         try await stall
@@ -324,9 +324,9 @@ struct LoadTestTests {
         )
         // A line a second: when it says the third, it is in the midst of it.
         try await eventually("the load does not begin: \(program.errors)") { program.errors.contains("3/10 s") }
-        program.signal(SIGSTOP)
+        try await program.pause()
         try await Task.sleep(for: .seconds(1))
-        program.signal(SIGCONT)
+        program.resume()
         let status = try await program.wait(seconds: 60)
         #expect(status == 1 && program.errors.contains("the generator was the limit"), "\(program.errors)")
         let result = try result(file)

@@ -152,10 +152,10 @@ struct SidecarExportTests {
         )
         try await check(first, 5)
         try await eventually("no spans") { try await checks(collector) == 5 }
-        first.program.signal(SIGSTOP)
+        try await first.program.pause()
         try await eventually("ready though stalled") { try await sidecar.get("/readyz").status == 503 }
         try await eventually("alive though stalled") { try await sidecar.get("/livez").status == 503 }
-        first.program.signal(SIGCONT)
+        first.program.resume()
         try await eventually("not back") { try await sidecar.get("/readyz").status == 200 }
         // What is on its way while a connection breaks is lost; what comes after it is not.
         func arrive(_ server: TestServer, _ when: String) async throws {

@@ -102,12 +102,12 @@ struct SidecarTests {
         try await eventually("ready with reasons") {
             try await probe("readyz") == (200, #"{"ok":true,"reasons":[]}"#)
         }
-        server.program.signal(SIGSTOP)
+        try await server.program.pause()
         try await eventually("ready though stalled") { try await probe("readyz").status == 503 }
         try await eventually("alive though stalled") { try await probe("livez").status == 503 }
         #expect(try await probe("startupz").status == 200)
         #expect(try await sidecar.get("/metrics").status == 200)
-        server.program.signal(SIGCONT)
+        server.program.resume()
         try await eventually("not back") { try await probe("livez").status == 200 }
         try await eventually("not ready again") { try await probe("readyz").status == 200 }
         try await server.kill()

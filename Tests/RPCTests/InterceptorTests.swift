@@ -166,6 +166,55 @@ struct InterceptorTests {
         #expect(journal.all.filter { $0 == "for Inline" }.count == 1)
     }
 
+    @Test("an interceptor is called at those ends alone that it has named", arguments: [false, true])
+    func hooks(inProcess: Bool) async throws {
+        struct Named: ServerInterceptor {
+            enum What { case begin, end, failures, nothing }
+            let journal: Journal
+            let what: What
+
+            var hooks: InterceptorHooks {
+                switch what {
+                case .begin: InterceptorHooks(begin: { call throws(RPCError) in try begin(call) })
+                case .end: InterceptorHooks(end: { end($0, $1) })
+                case .failures: InterceptorHooks(endOfFailures: { end($0, $1) })
+                case .nothing: InterceptorHooks()
+                }
+            }
+
+            func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
+                journal.add("\(what) begins \(call.descriptor.method)")
+                return .proceed
+            }
+
+            func end(_ call: ServerCall, _ outcome: CallOutcome) {
+                journal.add("\(what) ends \(call.descriptor.method)")
+            }
+        }
+        let journal = Journal()
+        let interceptors = [.begin, .end, .failures, .nothing].map { Named(journal: journal, what: $0) }
+        func call(_ client: any CallTransport) async {
+            for method in [EchoService.Methods.inline, EchoService.Methods.fail] {
+                let _: Text? = try? await client.unary(method, Text("x"), .defaults)
+            }
+        }
+        if inProcess {
+            await call(InProcessClient(services: [EchoService()], interceptors: interceptors))
+        } else {
+            try await withServer(interceptors: interceptors) { harness in
+                let client = try harness.client()
+                await call(client)
+                await client.shutdown()
+            }
+        }
+        #expect(
+            Set(journal.all) == [
+                "begin begins Inline", "end ends Inline", "begin begins Fail", "failures ends Fail", "end ends Fail",
+            ]
+        )
+        #expect(journal.all.count == 5)
+    }
+
     private enum Principal: CallKey { typealias Value = String }
     private enum Tenant: CallKey { typealias Value = Int }
 

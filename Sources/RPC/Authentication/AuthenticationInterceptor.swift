@@ -14,25 +14,23 @@ public struct AuthenticationInterceptor: ServerInterceptor {
     /// Asks this authenticator.
     public init(_ authenticator: Authenticator) { self.authenticator = authenticator }
 
-    /// No.
-    public var watchesEnds: Bool { false }
+    /// The beginning.
+    public var hooks: InterceptorHooks {
+        InterceptorHooks(begin: { call throws(RPCError) in try begin(call) })
+    }
 
     /// UNAUTHENTICATED without credentials, and for wrong ones; RESOURCE_EXHAUSTED with RetryInfo after too many of those.
     public func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
-        let authorization = call.metadata.isEmpty ? nil : call.metadata[Self.metadataKey]
         let slot = call.peer.authentication
         let generation = authenticator.generation
-        if slot.attach(authorization, generation: generation, to: call) { return .proceed }
-        guard let authorization else {
-            let entry = try connectionPrincipal(call, generation)
-            slot.keep(nil, entry)
-            call.principal = entry.principal
+        if slot.attach(generation, to: call) { return .proceed }
+        guard let authorization = call.metadata[Self.metadataKey] else {
+            slot.keep(try connectionPrincipal(call, generation), nil, of: call)
             return .proceed
         }
         let token = try token(authorization)
         if let entry = authenticator.known.find(token, generation: generation, now: call.receivedAt) {
-            slot.keep(authorization, entry)
-            call.principal = entry.principal
+            slot.keep(entry, authorization, of: call)
             return .proceed
         }
         let address = call.peer.host
@@ -41,8 +39,7 @@ public struct AuthenticationInterceptor: ServerInterceptor {
         }
         return .park { [authenticator] () async throws(RPCError) in
             let entry = try await authenticator.verify(token, from: address, receivedAt: call.receivedAt)
-            slot.keep(authorization, entry)
-            call.principal = entry.principal
+            slot.keep(entry, authorization, of: call)
         }
     }
 

@@ -4,7 +4,8 @@ import Synchronization
 /// Whom the calls of one connection were last found to be from: the next call with the same credentials costs a comparison.
 final class AuthenticationSlot: Sendable {
     private struct Known {
-        /// What the call had in its `authorization` metadata.
+        /// The metadata of the call, and what it had under `authorization`.
+        var metadata = Metadata()
         var authorization: String?
         var entry: VerifiedTokens.Entry?
         /// The method that was last found to be open to the principal, for every resource.
@@ -14,14 +15,17 @@ final class AuthenticationSlot: Sendable {
     // Looked at in place: a copy of it would retain what it refers to, for every call.
     private let known = Mutex(Known())
 
-    /// Two strings that share their storage, as those of a connection's own metadata do, are equal without being read.
+    /// Metadata that shares its storage with what was seen last, as a connection's own does from call to call, is not read.
     ///
     /// - Returns: whether there is one; it is then attached to the call.
-    func attach(_ authorization: String?, generation: Int, to call: ServerCall) -> Bool {
+    func attach(_ generation: Int, to call: ServerCall) -> Bool {
         known.withLock { known in
-            guard known.entry?.generation == generation, let end = known.entry?.end, call.receivedAt < end,
-                known.authorization == authorization
+            guard known.entry?.generation == generation, let end = known.entry?.end, call.receivedAt < end
             else { return false }
+            if !known.metadata.sharesStorage(with: call.metadata) {
+                guard known.authorization == call.metadata[AuthenticationInterceptor.metadataKey] else { return false }
+                known.metadata = call.metadata
+            }
             call.principal = known.entry?.principal
             call.isOpen = known.open == call.methodIdentity
             return true
@@ -35,7 +39,9 @@ final class AuthenticationSlot: Sendable {
         }
     }
 
-    func keep(_ authorization: String?, _ entry: VerifiedTokens.Entry) {
-        known.withLock { $0 = Known(authorization: authorization, entry: entry) }
+    /// Attaches to the call whom it was found to be from, and remembers it.
+    func keep(_ entry: VerifiedTokens.Entry, _ authorization: String?, of call: ServerCall) {
+        known.withLock { $0 = Known(metadata: call.metadata, authorization: authorization, entry: entry) }
+        call.principal = entry.principal
     }
 }

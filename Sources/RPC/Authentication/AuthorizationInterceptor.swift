@@ -12,8 +12,10 @@ public struct AuthorizationInterceptor: ServerInterceptor {
         self.errorDomain = errorDomain
     }
 
-    /// No.
-    public var watchesEnds: Bool { false }
+    /// The beginning.
+    public var hooks: InterceptorHooks {
+        InterceptorHooks(begin: { call throws(RPCError) in try begin(call) })
+    }
 
     /// Methods that the server does not have pass: they are answered UNIMPLEMENTED.
     public func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {

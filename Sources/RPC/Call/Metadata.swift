@@ -65,6 +65,15 @@ public struct Metadata: Sendable, Hashable {
         return result
     }
 
+    /// Whether both are the same storage, and so of course equal. Without a look at the pairs.
+    func sharesStorage(with other: Metadata) -> Bool {
+        guard entries.count == other.entries.count else { return false }
+        return entries.isEmpty
+            || entries.withUnsafeBufferPointer { own in
+                other.entries.withUnsafeBufferPointer { own.baseAddress == $0.baseAddress }
+            }
+    }
+
     /// Removes every value of the key.
     public mutating func remove(_ key: String) {
         let key = Self.normalized(key)

@@ -12,19 +12,24 @@ package final class InterceptorChain: Sendable {
 
     package static let empty = InterceptorChain([])
 
-    // Noncopyable, so that it is called where it stands: to call an existential out of an array copies it each time, and
-    // retains all that it refers to.
+    // Noncopyable, so that its functions are called where they stand: to call one out of an array retains each time all that it
+    // refers to.
     private struct Link: ~Copyable {
-        let interceptor: any ServerInterceptor
-        let watchesEnds: Bool
+        let hooks: InterceptorHooks
 
-        init(_ interceptor: any ServerInterceptor) {
-            self.interceptor = interceptor
-            watchesEnds = interceptor.watchesEnds
+        @inline(__always)
+        func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
+            hooks.begins ? try hooks.begin(call) : .proceed
         }
 
-        func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision { try interceptor.begin(call) }
-        func end(_ call: ServerCall, _ outcome: CallOutcome) { interceptor.end(call, outcome) }
+        @inline(__always)
+        func end(_ call: ServerCall, _ outcome: CallOutcome) {
+            switch hooks.ends {
+            case .none: break
+            case .failures: if outcome.error != nil { hooks.end(call, outcome) }
+            case .all: hooks.end(call, outcome)
+            }
+        }
     }
 
     // Unsafe: never changed once made.
@@ -35,7 +40,7 @@ package final class InterceptorChain: Sendable {
         count = interceptors.count
         links = .allocate(capacity: interceptors.count)
         for (index, interceptor) in interceptors.enumerated() {
-            (links + index).initialize(to: Link(interceptor))
+            (links + index).initialize(to: Link(hooks: interceptor.hooks))
         }
     }
 
@@ -75,7 +80,7 @@ package final class InterceptorChain: Sendable {
         var index = begun
         while index > 0 {
             index -= 1
-            if links[index].watchesEnds { links[index].end(call, outcome) }
+            links[index].end(call, outcome)
         }
     }
 }

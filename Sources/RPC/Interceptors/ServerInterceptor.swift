@@ -24,8 +24,11 @@ public protocol ServerInterceptor: Sendable {
     func specialized(for method: MethodDescriptor, isInline: Bool) -> (any ServerInterceptor)?
     /// The call begins. Throwing rejects it; this interceptor's `end` is then not called.
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision
-    /// Whether ``end(_:_:)`` does anything. Asked once; one that says no is not told of ends.
-    var watchesEnds: Bool { get }
+    /// What a server calls. Asked once for each method, after ``specialized(for:isInline:)``.
+    ///
+    /// As it stands, both hooks. An interceptor says here that it needs one of them only, or the end of failed calls only; and
+    /// hooks named where the type is known are called without a look at what type they belong to.
+    var hooks: InterceptorHooks { get }
     /// The call ended.
     func end(_ call: ServerCall, _ outcome: CallOutcome)
 }
@@ -37,8 +40,52 @@ extension ServerInterceptor {
     public func specialized(for method: MethodDescriptor, isInline: Bool) -> (any ServerInterceptor)? {
         specialized(for: method)
     }
-    /// Yes.
-    public var watchesEnds: Bool { true }
+    /// Both.
+    public var hooks: InterceptorHooks {
+        InterceptorHooks(begin: { call throws(RPCError) in try begin(call) }, end: { end($0, $1) })
+    }
     /// Nothing to do.
     public func end(_ call: ServerCall, _ outcome: CallOutcome) {}
+}
+
+/// The functions of an interceptor that a server calls.
+public struct InterceptorHooks: Sendable {
+    /// As ``ServerInterceptor/begin(_:)``.
+    public typealias Begin = @Sendable (ServerCall) throws(RPCError) -> InterceptDecision
+    /// As ``ServerInterceptor/end(_:_:)``.
+    public typealias End = @Sendable (ServerCall, CallOutcome) -> Void
+
+    enum Ends { case none, failures, all }
+
+    // Not optional: what is in an optional is called through a function that adapts it.
+    let begin: Begin
+    let end: End
+    let begins: Bool
+    let ends: Ends
+
+    private init(begin: @escaping Begin, end: @escaping End, begins: Bool, ends: Ends) {
+        self.begin = begin
+        self.end = end
+        self.begins = begins
+        self.ends = ends
+    }
+
+    /// None.
+    public init() { self.init(begin: { _ in .proceed }, end: { _, _ in }, begins: false, ends: .none) }
+
+    /// The beginning alone.
+    public init(begin: @escaping Begin) { self.init(begin: begin, end: { _, _ in }, begins: true, ends: .none) }
+
+    /// The end alone.
+    public init(end: @escaping End) { self.init(begin: { _ in .proceed }, end: end, begins: false, ends: .all) }
+
+    /// Both.
+    public init(begin: @escaping Begin, end: @escaping End) {
+        self.init(begin: begin, end: end, begins: true, ends: .all)
+    }
+
+    /// The end alone, and only of calls that fail.
+    public init(endOfFailures end: @escaping End) {
+        self.init(begin: { _ in .proceed }, end: end, begins: false, ends: .failures)
+    }
 }

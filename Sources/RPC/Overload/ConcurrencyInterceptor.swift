@@ -55,7 +55,7 @@ private struct InlineShedding: ServerInterceptor {
     let statistics: OverloadStatistics
     let error: RPCError
 
-    var watchesEnds: Bool { false }
+    var hooks: InterceptorHooks { InterceptorHooks(begin: { call throws(RPCError) in try begin(call) }) }
 
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
         guard let load = call.peer.load else { return .proceed }

@@ -8,18 +8,19 @@ final class RateBudget: Sendable {
     private let admin = SharedGCRA()
     private let operation = SharedGCRA()
 
-    func schedule(of methodClass: MethodClass) -> SharedGCRA {
+    /// As ``GCRA/admit(at:limit:)``, by the schedule of the class.
+    func admit(_ methodClass: MethodClass, at now: NIODeadline, limit: GCRA.Limit) -> Duration? {
         switch methodClass {
-        case .read: read
-        case .write: write
-        case .admin: admin
-        case .operator: operation
+        case .read: read.admit(at: now, limit: limit)
+        case .write: write.admit(at: now, limit: limit)
+        case .admin: admin.admit(at: now, limit: limit)
+        case .operator: operation.admit(at: now, limit: limit)
         }
     }
 
     /// Whether forgetting it forgives nothing.
     fileprivate func isIdle(at now: NIODeadline) -> Bool {
-        MethodClass.allCases.allSatisfy { schedule(of: $0).isIdle(at: now) }
+        read.isIdle(at: now) && write.isIdle(at: now) && admin.isIdle(at: now) && operation.isIdle(at: now)
     }
 }
 
@@ -168,14 +169,14 @@ private struct MethodRateLimit: ServerInterceptor {
     let statistics: OverloadStatistics
     let errors: PushbackErrors
 
-    var watchesEnds: Bool { false }
+    var hooks: InterceptorHooks { InterceptorHooks(begin: { call throws(RPCError) in try begin(call) }) }
 
     func begin(_ call: ServerCall) throws(RPCError) -> InterceptDecision {
         guard let principal = call.principal else { return .proceed }
         let wait =
-            principal.rateBudget.with { $0.schedule(of: methodClass).admit(at: call.receivedAt, limit: limit) }
-            ?? limiter.budget(of: principal, at: call.receivedAt).schedule(of: methodClass)
-            .admit(at: call.receivedAt, limit: limit)
+            principal.rateBudget.with { $0.admit(methodClass, at: call.receivedAt, limit: limit) }
+            ?? limiter.budget(of: principal, at: call.receivedAt)
+            .admit(methodClass, at: call.receivedAt, limit: limit)
         guard let wait else { return .proceed }
         statistics.rejected("rate_limit")
         if isDryRun { return .proceed }
