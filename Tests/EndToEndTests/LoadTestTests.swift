@@ -341,10 +341,11 @@ struct LoadTestTests {
         let server = try await TestServer(dataDirectory: directory.file("data"))
         // Two at once, 5 ms each: 400 a second. Beyond it the queue grows, and the median with it; what other processes do to single calls
         // it does not show.
-        let peer = try await peer(server, "queue", "2", "5")
-        defer { peer.program.signal(SIGKILL) }
         let runs = ProcessInfo.processInfo.environment["COHORT_LONG"] == nil ? 1 : 10
         for number in 1...runs {
+            // One for each run: it ends by itself before ten are over.
+            let peer = try await peer(server, "queue", "2", "5")
+            defer { peer.program.signal(SIGKILL) }
             let file = directory.file("capacity.json")
             let run = try await loadtest(
                 [
@@ -407,6 +408,29 @@ struct LoadTestTests {
                 "\(run)"
             )
         }
+    }
+
+    @Test("Where nothing answers, it says so after a while, with exit status 2")
+    func noAnswer() async throws {
+        let silent = try SilentListener(), full = try SilentListener(isFull: true)
+        let load = ["run", "--rate", "10", "--duration", "1s", "--endpoint"]
+        async let first = loadtest(load + [silent.address], seconds: 60)
+        async let second = loadtest(load + [full.address], seconds: 60)
+        let (noHandshake, noConnection) = try await (first, second)
+        #expect(
+            noHandshake.status == 2
+                && noHandshake.errors.hasPrefix(
+                    "error: cannot connect to \(silent.address): the TLS handshake with \(silent.address) took too long"
+                ),
+            "\(noHandshake)"
+        )
+        #expect(
+            noConnection.status == 2
+                && noConnection.errors.hasPrefix(
+                    "error: cannot connect to \(full.address): no answer; is the address right, and does a firewall"
+                ),
+            "\(noConnection)"
+        )
     }
 
     @Test("An objective that is missed and a generator that is the limit are exit status 1")
