@@ -43,6 +43,21 @@ struct ComparisonTests {
         #expect(try abs(difference(.errors, before, failing).change.value - 0.049) < 0.005)
     }
 
+    @Test("Answers after the end are no part of a drawn run's rate, and a short last second counts for what it is")
+    func rateWithin() throws {
+        let before = SampleResult.make(rate: 1_000, seconds: 20, seed: 1)
+        var after = SampleResult.make(rate: 1_000, seconds: 20, seed: 2)
+        after.intervals[19].answered += 5_000
+        after.intervals[19].answeredLate = 5_000
+        let late = try difference(.rate, before, after).change
+        #expect(late.low > -0.05 && late.high < 0.05, "\(late)")
+        var shorter = SampleResult.make(rate: 1_000, seconds: 6, seed: 3)
+        shorter.duration = 5.5
+        shorter.intervals[5].answered /= 2
+        let short = try difference(.rate, before, shorter).change
+        #expect(short.low > -0.05 && short.high < 0.05, "\(short)")
+    }
+
     @Test("What may be chance does not fail, and is said to be uncertain")
     func uncertain() throws {
         // Few seconds that differ much among themselves.

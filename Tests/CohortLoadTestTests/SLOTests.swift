@@ -90,5 +90,34 @@ struct SLOTests {
         result.rateReached = 0
         #expect(try !SLO(parsing: "p99<5ms").isMet(by: result))
         #expect(try !SLO(parsing: "errors<5%").isMet(by: result))
+        var refused = SampleResult.make(errorRatio: 1)
+        refused.answered = 0
+        #expect(try refused.latency.count > 0 && !SLO(parsing: "p99<60s").isMet(by: refused))
+    }
+
+    @Test("What is never answered takes for ever")
+    func unanswered() throws {
+        var result = SampleResult.make(errorRatio: 0)
+        result.errors = [LoadResult.unansweredName: result.sent / 50]
+        result.answered = result.sent - result.sent / 50
+        #expect(try SLO(parsing: "p50<60s,p90<60s").isMet(by: result))
+        for term in ["p99<60s", "p999<60s", "max<60s", "mean<60s"] {
+            #expect(try SLO(parsing: term).evaluate(result).map(\.measured) == [.infinity], "\(term)")
+        }
+    }
+
+    @Test("A generator whose own lag misses an objective on the slowest calls is the limit")
+    func spoiled() throws {
+        var result = SampleResult.make()
+        result.generator.lagMax = 900
+        let slo = try SLO(parsing: "max<1ms")
+        result.judge(by: try SLO(parsing: "p99<60s,max<60s"))
+        #expect(!result.generator.isBottleneck && result.slo.count == 2)
+        result.judge(by: slo)
+        #expect(result.generator.isBottleneck && result.generator.reason?.contains("max<1ms") == true)
+        var server = SampleResult.make()
+        server.generator.lagMax = 0.5
+        server.judge(by: slo)
+        #expect(!server.generator.isBottleneck && !server.slo[0].isMet)
     }
 }

@@ -87,6 +87,23 @@ struct OverloadTests {
         #expect(control.counters.principals == 2)
     }
 
+    @Test("a principal that has gone and owes nothing makes room for another")
+    func principalsGo() async throws {
+        let control = control {
+            $0.rates = [.read: GCRA.Limit(perSecond: 1_000, burst: 1)]
+            $0.maximumPrincipals = 2
+        }
+        let client = client(control)
+        for name in ["a", "b"] { #expect(await call(client, EchoService.Methods.inline, as: name) == nil) }
+        #expect(control.counters.principals == 2)
+        // Looked for once a second at most.
+        let isAlone = try await eventually {
+            _ = await call(client, EchoService.Methods.inline, as: "c")
+            return control.counters.principals == 1
+        }
+        #expect(isAlone)
+    }
+
     @Test("over a socket the refusal's metadata comes with it")
     func metadata() async throws {
         let control = control { $0.rates = [.read: GCRA.Limit(perSecond: 0.001, burst: 1)] }
@@ -187,6 +204,24 @@ struct OverloadTests {
         for _ in 0..<2 { #expect(await call(client, EchoService.Methods.async) == nil) }
         #expect(control.counters.waited == 2 && control.counters.queues[.read]?.waiting == 0)
         running.cancel()
+        #expect(try await eventually { control.counters.queues[.read]?.inFlight == 0 })
+    }
+
+    @Test("a dry run gives every place back, however many calls come at once")
+    func dryPlaces() async throws {
+        let control = control {
+            ($0.concurrency.limit.initial, $0.concurrency.limit.minimum, $0.concurrency.limit.maximum) = (1, 1, 1)
+            $0.mode = .dryRun
+        }
+        let client = full(EchoService(), control)
+        await withTaskGroup { group in
+            for _ in 0..<8 {
+                group.addTask {
+                    for _ in 0..<1_000 { #expect(await call(client, EchoService.Methods.async) == nil) }
+                }
+            }
+        }
+        #expect(control.counters.waited > 0)
         #expect(try await eventually { control.counters.queues[.read]?.inFlight == 0 })
     }
 

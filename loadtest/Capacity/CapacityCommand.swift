@@ -38,6 +38,7 @@ extension LoadTest {
         @Option(help: ArgumentHelp("Write a report with plots, one file.", valueName: "file")) var html: String?
 
         func run() async throws {
+            try ResultFiles.check(json: json, html: html)
             let slo = try SLO(parsing: slo, option: "--slo")
             let (step, hold) = (
                 try LoadOptions.seconds(step, "--step"), try LoadOptions.seconds(hold, "--hold")
@@ -85,7 +86,7 @@ extension LoadTest {
             var steps: [(step: CapacitySearch.Step, result: LoadResult)] = []
             while let next = search.next() {
                 var result = try await run(next)
-                result.slo = slo.evaluate(result)
+                result.judge(by: slo)
                 let outcome = CapacitySearch.Outcome(result, slo: slo)
                 steps.append((next, result))
                 report(next, result, outcome)

@@ -109,7 +109,7 @@ struct CapacitySearch: Sendable {
 
     private mutating func observeSearch(_ outcome: Outcome) {
         steps += 1
-        if outcome == .missed, attempt == 1, steps < settings.maximumSteps {
+        if outcome != .met, attempt == 1, steps < settings.maximumSteps {
             attempt = 2
             return
         }

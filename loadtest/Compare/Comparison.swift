@@ -122,7 +122,11 @@ extension LoadResult {
 private struct Resampler {
     private struct Second {
         var answered: Double
+        /// Of these, within the load.
+        var within: Double
         var errors: Double
+        /// In seconds.
+        var length: Double
         /// Positions in `values` and counts.
         var counts: [(index: Int, count: Double)]
     }
@@ -137,10 +141,12 @@ private struct Resampler {
         let positions = Dictionary(uniqueKeysWithValues: lows.enumerated().map { ($1, $0) })
         let layout = LatencyRecord.makeHistogram(result.intervals.first?.latency.significantDigits ?? .two)
         values = lows.map { Double(layout.medianEquivalentForValue($0)) / 1e6 }
-        seconds = result.intervals.map { interval in
+        seconds = zip(result.intervals, result.lengths).map { interval, length in
             Second(
                 answered: Double(interval.answered),
+                within: Double(interval.answered - min(interval.answered, interval.answeredLate)),
                 errors: Double(interval.errors),
+                length: length,
                 counts: interval.latency.buckets.map { (positions[$0.value] ?? 0, Double($0.count)) }
             )
         }
@@ -153,12 +159,14 @@ private struct Resampler {
     /// The figures of a drawn run, in the order of `Comparison.Figure`.
     func draw(_ generator: inout SplitMix64) -> [Double] {
         var counts = [Double](repeating: 0, count: values.count)
-        var (answered, errors, drawn) = (0.0, 0.0, 0)
+        var (answered, within, errors, length, drawn) = (0.0, 0.0, 0.0, 0.0, 0)
         while drawn < seconds.count {
             let start = Int.random(in: 0...(seconds.count - block), using: &generator)
             for second in seconds[start..<min(start + block, start + seconds.count - drawn)] {
                 answered += second.answered
+                within += second.within
                 errors += second.errors
+                length += second.length
                 for entry in second.counts { counts[entry.index] += entry.count }
                 drawn += 1
             }
@@ -175,6 +183,6 @@ private struct Resampler {
         }
         let mean = total > 0 ? zip(counts, values).reduce(0) { $0 + $1.0 * $1.1 } / total : 0
         let ended = answered + errors
-        return [answered / Double(seconds.count)] + percentiles + [mean, ended > 0 ? errors / ended : 0]
+        return [length > 0 ? within / length : 0] + percentiles + [mean, ended > 0 ? errors / ended : 0]
     }
 }

@@ -31,6 +31,7 @@ extension LoadTest {
             if let instances, !(1...1_000_000).contains(instances) {
                 throw ValidationError("--instances is \(instances); it takes 1 to 1000000")
             }
+            try ResultFiles.check(json: json, html: html)
             guard (1...1_095).contains(days) else { throw ValidationError("--days is \(days); it takes 1 to 1095") }
         }
 
@@ -54,6 +55,14 @@ extension LoadTest {
             let result = try ResultFiles.decode(CapacityResult.self, path: path, what: "a result of capacity")
             guard let operating = result.operatingRate, operating > 0 else {
                 throw FileProblem("\(path) found no capacity, so there is nothing to plan with; use --instance-rate")
+            }
+            if result.finding == .generatorLimited {
+                FileHandle.standardError.write(
+                    Data(
+                        "warning: \(path) ends where its generator did: the server may do more, and fewer instances may do\n"
+                            .utf8
+                    )
+                )
             }
             return (operating, result.capacityRate)
         }

@@ -114,12 +114,12 @@ struct LatencyRecord: Sendable, Hashable {
     ///   - percentile: Over 0, up to 100.
     ///   - endless: Calls beside those recorded that took longer than any: endless where the percentile is one of them.
     /// - Returns: 0 when there were no calls.
-    func milliseconds(atPercentile percentile: Double, endless: UInt64 = 0) -> Double {
+    func milliseconds(atPercentile percentile: Double, endless: UInt64 = 0, unended: UInt64 = 0) -> Double {
         guard count + endless > 0 else { return 0 }
-        guard percentile < 100 else { return endless > 0 ? .infinity : Double(max) / 1e6 }
+        guard percentile < 100 else { return endless + unended > 0 ? .infinity : Double(max) / 1e6 }
         // As HdrHistogram: one unit in the last place less, so that 50 % of two calls is one call.
         let wanted = Swift.max(1, UInt64((percentile.nextDown * Double(count + endless) / 100).rounded(.up)))
-        guard wanted <= count else { return .infinity }
+        guard wanted + Swift.min(unended, count) <= count else { return .infinity }
         var seen: UInt64 = 0
         let empty = Self.layout(significantDigits)
         for bucket in buckets {

@@ -86,6 +86,8 @@ struct LoadResult: Sendable, Hashable {
         var sent: UInt64
         /// Calls answered well within it.
         var answered: UInt64
+        /// Of these, those of the last interval that were answered after the end of the load: no part of its rate.
+        var answeredLate: UInt64 = 0
         /// Calls failed within it.
         var errors: UInt64
         /// Calls under way, the mean over the interval.
@@ -164,6 +166,10 @@ struct LoadResult: Sendable, Hashable {
     /// Calls that were due and could not be sent: too many were under way, or no connection was there.
     var notSent: UInt64 { sent - min(sent, latency.count) }
 
+    /// Calls whose answer nobody waited for any longer.
+    var unanswered: UInt64 { errors[Self.unansweredName] ?? 0 }
+    static let unansweredName = "UNANSWERED"
+
     /// What a reader has to know before believing the figures; empty where there is nothing.
     var warnings: [String] {
         var warnings: [String] = []
@@ -197,9 +203,12 @@ struct LoadResult: Sendable, Hashable {
     /// Calls under way, the mean over the measurement.
     var meanInFlight: Double {
         guard duration > 0 else { return 0 }
-        // The last one may be shorter than a second.
-        let ends = intervals.dropFirst().map(\.at) + [duration]
-        return zip(intervals, ends).reduce(0) { $0 + $1.0.inFlight * max(0, $1.1 - $1.0.at) } / duration
+        return zip(intervals, lengths).reduce(0) { $0 + $1.0.inFlight * $1.1 } / duration
+    }
+
+    /// Of the intervals, in seconds: the last one may be shorter than the others.
+    var lengths: [Double] {
+        zip(intervals, intervals.dropFirst().map(\.at) + [duration]).map { max(0, $1 - $0.at) }
     }
 }
 
@@ -319,6 +328,7 @@ extension LoadResult.Interval: Codable {
     private enum CodingKeys: String, CodingKey {
         case wanted, sent, answered, errors
         case at = "at_s"
+        case answeredLate = "answered_late"
         case inFlight = "in_flight"
         case lagP99 = "lag_p99_ms"
     }
@@ -329,6 +339,7 @@ extension LoadResult.Interval: Codable {
         try container.encode(wanted, forKey: .wanted)
         try container.encode(sent, forKey: .sent)
         try container.encode(answered, forKey: .answered)
+        if answeredLate > 0 { try container.encode(answeredLate, forKey: .answeredLate) }
         try container.encode(errors, forKey: .errors)
         try container.encode(inFlight, forKey: .inFlight)
         try container.encodeIfPresent(lagP99, forKey: .lagP99)
@@ -341,6 +352,7 @@ extension LoadResult.Interval: Codable {
         wanted = try container.decode(UInt64.self, forKey: .wanted)
         sent = try container.decode(UInt64.self, forKey: .sent)
         answered = try container.decode(UInt64.self, forKey: .answered)
+        answeredLate = try container.decodeIfPresent(UInt64.self, forKey: .answeredLate) ?? 0
         errors = try container.decode(UInt64.self, forKey: .errors)
         inFlight = try container.decode(Double.self, forKey: .inFlight)
         lagP99 = try container.decodeIfPresent(Double.self, forKey: .lagP99)

@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import Histogram
 
@@ -45,6 +46,25 @@ enum ResultFiles {
     static func read(_ path: String) throws(FileProblem) -> Data {
         do { return try Data(contentsOf: URL(fileURLWithPath: path)) } catch {
             throw FileProblem("cannot read \(path): \((error as NSError).localizedDescription)")
+        }
+    }
+
+    /// - Throws: `ValidationError` that names the option whose file could not be written.
+    static func check(json: String? = nil, hgrm: String? = nil, csv: String? = nil, html: String? = nil) throws {
+        for (option, path) in [("--json", json), ("--hgrm", hgrm), ("--csv", csv), ("--html", html)] {
+            guard let path else { continue }
+            let directory = URL(fileURLWithPath: path).deletingLastPathComponent().path
+            var isDirectory: ObjCBool = false
+            if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) {
+                if isDirectory.boolValue { throw ValidationError("\(option): \(path) is a directory; give a file") }
+                guard FileManager.default.isWritableFile(atPath: path) else {
+                    throw ValidationError("\(option): \(path) cannot be written; give another file")
+                }
+            } else if !FileManager.default.isWritableFile(atPath: directory) {
+                throw ValidationError(
+                    "\(option): no file can be made in \(directory); give a directory that can be written"
+                )
+            }
         }
     }
 

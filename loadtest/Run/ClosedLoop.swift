@@ -28,6 +28,7 @@ final class ClosedLoop {
     private var tally = LoadTally(methods: 1, begin: .now())
     private var start = NIODeadline.now()
     private var end = NIODeadline.now()
+    private var isStarted = false
     private var isOver = false
     private var outcome = (ended: UInt64(0), members: UInt64(0))
     private var processorBegin = 0.0
@@ -61,6 +62,8 @@ final class ClosedLoop {
         for connection in connections {
             for _ in 0..<inFlight { call(connection, at: .now()) }
         }
+        isStarted = true
+        if tally.inFlight == 0 { lost() }
     }
 
     private func call(_ connection: ClientConnection, at begin: NIODeadline) {
@@ -68,6 +71,10 @@ final class ClosedLoop {
         tally.sent(0, due: begin, at: begin)
         let this = NIOLoopBound(self, eventLoop: loop)
         connection.call(prefix, payload: payload) { outcome in this.value.ended(outcome, begin, connection) }
+    }
+
+    private func again(_ connection: ClientConnection) {
+        if !isOver { call(connection, at: .now()) }
     }
 
     private func ended(_ answer: UnaryOutcome, _ begin: NIODeadline, _ connection: ClientConnection) {
@@ -79,8 +86,12 @@ final class ClosedLoop {
         // On a connection that is gone a call would fail at once, and so on without an end.
         let isGone = answer.code != nil && !connection.isUsable
         if now < end, !isGone {
-            call(connection, at: now)
-        } else if tally.inFlight == 0 {
+            guard answer.code != nil else { return call(connection, at: now) }
+            // Not from here: one that fails at once would come here again, and so on.
+            let this = NIOLoopBound(self, eventLoop: loop)
+            let connection = NIOLoopBound(connection, eventLoop: loop)
+            loop.execute { this.value.again(connection.value) }
+        } else if tally.inFlight == 0, isStarted {
             if now < end { lost() } else if tally.intervalBegin >= end { finish() }
         }
     }

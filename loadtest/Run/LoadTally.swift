@@ -126,7 +126,7 @@ struct LoadTally {
         for index in methods.indices {
             for (second, count) in methods[index].waiting.enumerated() where count > 0 {
                 let time = Self.nanoseconds(now - (begin + .seconds(Int64(second) + 1)))
-                methods[index].errors["UNANSWERED", default: 0] += count
+                methods[index].errors[LoadResult.unansweredName, default: 0] += count
                 interval.errors += count
                 current[index].record(time, count: count)
                 failed.record(time, count: count)
@@ -139,6 +139,7 @@ struct LoadTally {
         let last = intervals.count - 1
         intervals[last].wanted += interval.wanted
         intervals[last].answered += interval.answered
+        intervals[last].answeredLate += interval.answered
         intervals[last].errors += interval.errors
         intervals[last].latency.merge(LatencyRecord(late, significantDigits: .two))
         if let lateLag { intervals[last].lagP99 = max(lateLag, intervals[last].lagP99 ?? 0) }

@@ -46,6 +46,8 @@ final class OpenLoop {
     private var tally = LoadTally(methods: 0, begin: .now())
     private var start = NIODeadline.now()
     private var end = NIODeadline.now()
+    /// What is due and not sent by then is not sent any more: a rate that is out of reach would take many times as long.
+    private var giveUp = NIODeadline.now()
     private var nextDue: NIODeadline?
     private var isOver = false
     private var processorBegin = 0.0
@@ -105,6 +107,7 @@ final class OpenLoop {
         processorBegin = ThreadClock.seconds()
         start = .now()
         end = start + length
+        giveUp = end + max(TimeAmount(clamping: limits.drain), .seconds(1))
         tally = LoadTally(methods: parts.count, begin: start + warmup)
         advance()
         scheduleInterval()
@@ -140,7 +143,7 @@ final class OpenLoop {
 
     private func call(_ due: NIODeadline, _ now: NIODeadline, _ connection: ClientConnection?) {
         let index = pick()
-        guard tally.inFlight < limits.inFlight else { return tally.notSent(index, due: due, "NOT_SENT") }
+        guard tally.inFlight < limits.inFlight, now < giveUp else { return tally.notSent(index, due: due, "NOT_SENT") }
         let part = parts[index]
         guard let payload = try? sources[index].request() else {
             return tally.notSent(index, due: due, "NOT_SENT")

@@ -21,12 +21,23 @@ extension OutputOptions {
     /// - Throws: `ValidationError` naming the term and what would be right.
     func objectives() throws -> SLO? { try slo.map { try SLO(parsing: $0, option: "--slo") } }
 
-    /// - Throws: `FileProblem` for a file that cannot be written.
+    /// - Throws: `ValidationError` for a file that could not be written: before the load, not after hours of it.
+    func validate() throws { try ResultFiles.check(json: json, hgrm: hgrm, csv: csv, html: html) }
+
+    /// Writes every file that can be written.
+    ///
+    /// - Throws: `FileProblem` for the first that cannot.
     func write(_ result: LoadResult) throws {
-        if let json { try ResultFiles.write(ResultFiles.encode(result), to: json) }
-        if let hgrm { try ResultFiles.write(Data(result.hgrm.utf8), to: hgrm) }
-        if let html { try ResultFiles.write(Data(Report.run(result).utf8), to: html) }
-        if let csv { try ResultFiles.write(Data(result.csv.utf8), to: csv) }
+        var problem: (any Error)?
+        func write(_ path: String?, _ data: () throws -> Data) {
+            guard let path else { return }
+            do { try ResultFiles.write(data(), to: path) } catch { problem = problem ?? error }
+        }
+        write(json) { try ResultFiles.encode(result) }
+        write(hgrm) { Data(result.hgrm.utf8) }
+        write(html) { Data(Report.run(result).utf8) }
+        write(csv) { Data(result.csv.utf8) }
+        if let problem { throw problem }
     }
 }
 

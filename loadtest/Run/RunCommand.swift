@@ -61,7 +61,7 @@ extension ServerOptions {
             await session.close()
             throw error
         }
-        result.slo = objectives?.evaluate(result) ?? []
+        if let objectives { result.judge(by: objectives) }
         print(result.summary)
         try output.write(result)
         return result

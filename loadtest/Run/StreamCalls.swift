@@ -29,12 +29,14 @@ final class StreamCalls: Sendable {
     ) {
         let done = NIOLoopBound(done, eventLoop: loop)
         let number = numbers.wrappingAdd(1, ordering: .relaxed).newValue
-        let task = Task { [self] in
-            let code = await once(operation, request, deadline: deadline, metadata: metadata)?.code
-            running.withLock { _ = $0.removeValue(forKey: number) }
-            loop.execute { done.value(code) }
+        // Within the lock: one that ends at once would be put there after it has taken itself out.
+        running.withLock {
+            $0[number] = Task { [self] in
+                let code = await once(operation, request, deadline: deadline, metadata: metadata)?.code
+                running.withLock { _ = $0.removeValue(forKey: number) }
+                loop.execute { done.value(code) }
+            }
         }
-        running.withLock { $0[number] = task }
     }
 
     /// Ends those that run: nobody waits for them any more.

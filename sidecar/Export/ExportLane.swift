@@ -90,9 +90,12 @@ final class ExportLane: Sendable {
     }
 
     private func wait(_ time: Duration, isAsked: Bool) async {
-        let time = isHurried.load(ordering: .acquiring) && !isAsked ? min(time, .seconds(1)) : time
+        let wasHurried = isHurried.load(ordering: .acquiring)
+        let time = wasHurried && !isAsked ? min(time, .seconds(1)) : time
         let sleep = Task { _ = try? await Task.sleep(for: time) }
         pause.withLock { $0 = isAsked ? nil : sleep }
+        // Who was hurried in between was not asleep yet.
+        if !wasHurried, !isAsked, isHurried.load(ordering: .acquiring) { sleep.cancel() }
         await withTaskCancellationHandler {
             await sleep.value
         } onCancel: {

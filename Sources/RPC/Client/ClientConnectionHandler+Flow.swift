@@ -235,13 +235,14 @@ extension ClientConnectionHandler {
         timer?.task.cancel()
         timer = nil
         logger.debug("connection closed", metadata: ["reason": "\(error.message)"])
+        // Before the calls are told: who starts the next one at once must not take this connection for it.
+        unusable()
         for (id, call) in calls.all {
             calls.remove(id)
             fail(call, id, error, isUnprocessed: false)
         }
         ready?.fail(error)
         ready = nil
-        unusable()
         context?.close(promise: nil)
     }
 }

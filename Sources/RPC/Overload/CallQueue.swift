@@ -67,7 +67,12 @@ final class CallQueue: Sendable {
             let late = state.release(state.queue.expire(at: now))
             let arrival = state.queue.arrive(criticality, deadline: deadline, at: now)
             var displaced: CheckedContinuation<AdmissionQueue.Refusal?, Never>?
-            if case .wait(_, let lesser?) = arrival { displaced = state.release(lesser, .displaced) }
+            if case .wait(let id, let lesser) = arrival {
+                if let lesser { displaced = state.release(lesser, .displaced) }
+                // What its wait would have come to is not known: it is counted as one that waits, and runs uncounted. Before
+                // anybody can release it, for nobody would give its place back.
+                if isDryRun { _ = state.queue.cancel(id) }
+            }
             return (arrival, state.queue.retryAfter, displaced, late)
         }
         displaced?.resume(returning: .displaced)
@@ -82,11 +87,7 @@ final class CallQueue: Sendable {
             throw error(refusal, retryAfter)
         case .wait(let id, _):
             statistics.waited()
-            if isDryRun {
-                // What its wait would have come to is not known: it is counted as one that waits, and runs uncounted.
-                _ = state.withLock { $0.queue.cancel(id) }
-                return .proceed
-            }
+            if isDryRun { return .proceed }
             call.admission = .waiting(id)
             return .park { [self] () async throws(RPCError) in try await wait(id, call) }
         }

@@ -93,8 +93,8 @@ final class RateLimiter: Sendable {
                 guard now >= state.sweepAt else { return (others, false) }
                 state.sweepAt = now + .seconds(1)
                 // One that somebody holds would be doubled if it were made again.
-                for (name, var budget) in state.budgets {
-                    state.budgets[name] = nil
+                for name in Array(state.budgets.keys) {
+                    guard var budget = state.budgets.removeValue(forKey: name) else { continue }
                     if !isKnownUniquelyReferenced(&budget) || !budget.isIdle(at: now) { state.budgets[name] = budget }
                 }
                 guard state.budgets.count < maximumPrincipals else { return (others, false) }
