@@ -64,15 +64,6 @@ struct DiskFaultTests {
         _ = try await engine.createCohort(CohortDefinition(id: "LIST", kind: .list, rule: nil), context: tester)
     }
 
-    /// Polls for what another thread is about to do; the limit is there for a hang alone.
-    private func eventually(_ condition: () -> Bool) async throws -> Bool {
-        for _ in 0..<6_000 {
-            if condition() { return true }
-            try await Task.sleep(for: .milliseconds(5))
-        }
-        return condition()
-    }
-
     private func startFailure(_ store: SQLiteStore) async throws -> (DomainError?, problem: String) {
         let engine = Engine(store: store)
         do {

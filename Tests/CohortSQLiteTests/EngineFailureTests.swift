@@ -14,15 +14,6 @@ private final class Counter: Sendable {
 /// What the engine does when parts of the store fail while it runs, and what it finds afterwards.
 @Suite("Engine failures")
 struct EngineFailureTests {
-    /// Polls for what another thread is about to do; the limit is there for a hang alone.
-    private func eventually(_ condition: () -> Bool) async throws -> Bool {
-        for _ in 0..<6_000 {
-            if condition() { return true }
-            try await Task.sleep(for: .milliseconds(5))
-        }
-        return condition()
-    }
-
     private func put(_ engine: Engine, _ id: String) async throws {
         _ = try await engine.put(
             CustomerPut(customerID: id, attributes: [(name: "daily_spend", value: .double(1))]),

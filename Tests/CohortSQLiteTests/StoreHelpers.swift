@@ -244,3 +244,12 @@ func domainError(_ body: () async throws -> some Any) async -> DomainError? {
         return error as? DomainError
     }
 }
+
+/// Polls for what another thread is about to do; the limit is there for a hang alone.
+func eventually(_ condition: () -> Bool) async throws -> Bool {
+    for _ in 0..<6_000 {
+        if condition() { return true }
+        try await Task.sleep(for: .milliseconds(5))
+    }
+    return condition()
+}

@@ -133,9 +133,8 @@ struct AuditTests {
         try await server.cohortctl("audit", "verify", "--head", head)
         try directory.write("audit.key", first + "\n" + (try await key()) + "\n")
         server.program.signal(SIGHUP)
-        let deadline = ContinuousClock.now + .seconds(30)
-        while !server.program.errors.contains("audit keys reloaded"), ContinuousClock.now < deadline {
-            try await Task.sleep(for: .milliseconds(10))
+        try await eventually("the keys are not reloaded: \(server.program.errors)") {
+            server.program.errors.contains("audit keys reloaded")
         }
         try await server.cohortctl("customers", "put", "dora", "daily_spend=9")
         try await server.cohortctl("audit", "verify", "--head", head)

@@ -113,6 +113,7 @@ struct LatencyRecord: Sendable, Hashable {
     /// - Parameters:
     ///   - percentile: Over 0, up to 100.
     ///   - endless: Calls beside those recorded that took longer than any: endless where the percentile is one of them.
+    ///   - unended: How many of those recorded had no answer when they were: endless as well.
     /// - Returns: 0 when there were no calls.
     func milliseconds(atPercentile percentile: Double, endless: UInt64 = 0, unended: UInt64 = 0) -> Double {
         guard count + endless > 0 else { return 0 }

@@ -78,22 +78,17 @@ struct SLO: Sendable, Hashable, CustomStringConvertible {
     }
 
     func isMet(by result: LoadResult) -> Bool { evaluate(result).allSatisfy(\.isMet) }
-
-    /// The term on the slowest calls that is missed though the generator's own lag alone would miss it: what made them slow is not
-    /// known then. That one call of a hundred is late the generator tells by itself.
-    fileprivate func spoiled(_ result: LoadResult) -> Term? {
-        zip(terms, evaluate(result)).first { term, outcome in
-            (term.figure == .p999 || term.figure == .max) && !outcome.isMet
-                && result.generator.lagMax >= term.scaledLimit
-        }?.0
-    }
 }
 
 extension LoadResult {
-    /// Says which of the objectives are met, and whether the generator spoiled one.
+    /// Says which of the objectives are met, and whether the generator spoiled one: a term on the slowest calls is missed, and its
+    /// own lag alone would miss it. That one call of a hundred is late the generator tells by itself.
     mutating func judge(by slo: SLO) {
         self.slo = slo.evaluate(self)
-        guard !generator.isBottleneck, let term = slo.spoiled(self) else { return }
+        let spoiled = zip(slo.terms, self.slo).first { term, outcome in
+            (term.figure == .p999 || term.figure == .max) && !outcome.isMet && generator.lagMax >= term.scaledLimit
+        }
+        guard !generator.isBottleneck, let term = spoiled?.0 else { return }
         generator.isBottleneck = true
         generator.reason = String(
             format:

@@ -16,8 +16,7 @@ final class ExportLane: Sendable {
     private let wake: AsyncStream<Void>.Continuation
     private let duration: Metrics.Timer
     /// What waits for the next try; nil where the collector has said when that is.
-    private let pause = Mutex<Task<Void, Never>?>(nil)
-    private let isHurried = Atomic<Bool>(false)
+    private let pause = Mutex((isHurried: false, sleep: Task<Void, Never>?.none))
     /// When it was last said that the collector's answers are not what they should be.
     private let saidAt = Mutex<ContinuousClock.Instant?>(nil)
 
@@ -90,12 +89,13 @@ final class ExportLane: Sendable {
     }
 
     private func wait(_ time: Duration, isAsked: Bool) async {
-        let wasHurried = isHurried.load(ordering: .acquiring)
-        let time = wasHurried && !isAsked ? min(time, .seconds(1)) : time
-        let sleep = Task { _ = try? await Task.sleep(for: time) }
-        pause.withLock { $0 = isAsked ? nil : sleep }
-        // Who was hurried in between was not asleep yet.
-        if !wasHurried, !isAsked, isHurried.load(ordering: .acquiring) { sleep.cancel() }
+        // Looked at and put to sleep at once: who is hurried in between would sleep on.
+        let sleep = pause.withLock { pause in
+            let time = pause.isHurried && !isAsked ? min(time, .seconds(1)) : time
+            let sleep = Task { _ = try? await Task.sleep(for: time) }
+            pause.sleep = isAsked ? nil : sleep
+            return sleep
+        }
         await withTaskCancellationHandler {
             await sleep.value
         } onCancel: {
@@ -105,8 +105,10 @@ final class ExportLane: Sendable {
 
     /// The end is near: what waits for its next try is tried now, and each second, unless the collector has said when.
     func hurry() {
-        isHurried.store(true, ordering: .releasing)
-        pause.withLock { $0 }?.cancel()
+        pause.withLock { pause in
+            pause.isHurried = true
+            pause.sleep?.cancel()
+        }
     }
 
     private func read(_ answer: ExportAnswer, of batch: ExportBatch) {

@@ -25,12 +25,12 @@ public struct AuthenticationInterceptor: ServerInterceptor {
         let generation = authenticator.generation
         if slot.attach(generation, to: call) { return .proceed }
         guard let authorization = call.metadata[Self.metadataKey] else {
-            slot.keep(try connectionPrincipal(call, generation), nil, of: call)
+            slot.keep(try connectionPrincipal(call, generation), of: call)
             return .proceed
         }
         let token = try token(authorization)
         if let entry = authenticator.known.find(token, generation: generation, now: call.receivedAt) {
-            slot.keep(entry, authorization, of: call)
+            slot.keep(entry, of: call)
             return .proceed
         }
         let address = call.peer.host
@@ -39,7 +39,7 @@ public struct AuthenticationInterceptor: ServerInterceptor {
         }
         return .park { [authenticator] () async throws(RPCError) in
             let entry = try await authenticator.verify(token, from: address, receivedAt: call.receivedAt)
-            slot.keep(entry, authorization, of: call)
+            slot.keep(entry, of: call)
         }
     }
 

@@ -4,9 +4,8 @@ import Synchronization
 /// Whom the calls of one connection were last found to be from: the next call with the same credentials costs a comparison.
 final class AuthenticationSlot: Sendable {
     private struct Known {
-        /// The metadata of the call, and what it had under `authorization`.
+        /// Of the call.
         var metadata = Metadata()
-        var authorization: String?
         var entry: VerifiedTokens.Entry?
         /// The method that was last found to be open to the principal, for every resource.
         var open: ObjectIdentifier?
@@ -23,7 +22,8 @@ final class AuthenticationSlot: Sendable {
             guard known.entry?.generation == generation, let end = known.entry?.end, call.receivedAt < end
             else { return false }
             if !known.metadata.sharesStorage(with: call.metadata) {
-                guard known.authorization == call.metadata[AuthenticationInterceptor.metadataKey] else { return false }
+                let key = AuthenticationInterceptor.metadataKey
+                guard known.metadata[key] == call.metadata[key] else { return false }
                 known.metadata = call.metadata
             }
             call.principal = known.entry?.principal
@@ -40,8 +40,8 @@ final class AuthenticationSlot: Sendable {
     }
 
     /// Attaches to the call whom it was found to be from, and remembers it.
-    func keep(_ entry: VerifiedTokens.Entry, _ authorization: String?, of call: ServerCall) {
-        known.withLock { $0 = Known(metadata: call.metadata, authorization: authorization, entry: entry) }
+    func keep(_ entry: VerifiedTokens.Entry, of call: ServerCall) {
+        known.withLock { $0 = Known(metadata: call.metadata, entry: entry) }
         call.principal = entry.principal
     }
 }
